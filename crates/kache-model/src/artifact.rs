@@ -1,0 +1,130 @@
+//! What is stored for one successful compile (or one probe, whatever its status).
+
+use crate::digest::{BlobId, ContentKey, UnitKey};
+use serde::{Deserialize, Serialize};
+
+/// One result of rustc. All text in it is portable: roots are spelled as placeholders ([`crate::Roots`]).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Artifact {
+    /// Package name as in `Cargo.lock`; for a compile outside Cargo the crate name.
+    pub package: String,
+    /// rustc's `--crate-name`.
+    pub crate_name: String,
+    /// The unit it came from.
+    pub unit: UnitKey,
+    /// What went into it.
+    pub content: ContentKey,
+    /// Output files, dep-info apart.
+    pub outputs: Vec<Output>,
+    /// The dep-info file's text, if one was asked for.
+    pub dep_info: Option<DepInfoText>,
+    /// rustc's standard output.
+    pub stdout: Vec<u8>,
+    /// rustc's standard error.
+    pub stderr: Vec<u8>,
+    /// rustc's exit status; other than 0 only for probes.
+    pub status: i32,
+    /// What the compile took, milliseconds of wall time.
+    pub compile_millis: u64,
+    /// Made by a compile that continued an incremental session: good here, not for others.
+    pub continued_session: bool,
+    /// Keyed with the literal roots, because an output spells one.
+    pub bound: bool,
+    /// Variables that its outputs mention by name (in macros that others may expand or run).
+    pub mentions: Mentions,
+    /// A proc macro, or something that can reach one.
+    pub runs_macros: bool,
+}
+
+/// The dep-info file: its name beside the other outputs, and its portable text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DepInfoText {
+    /// File name.
+    pub name: String,
+    /// Text with placeholders.
+    pub text: Vec<u8>,
+}
+
+/// One output file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    /// What it is; decides how it may be placed.
+    pub role: Role,
+    /// File name, without directory.
+    pub name: String,
+    /// Whether rustc gave it an executable bit.
+    pub executable: bool,
+    /// Its bytes.
+    pub blob: BlobId,
+    /// How many.
+    pub len: u64,
+}
+
+/// What an output file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// `.rmeta`
+    Metadata,
+    /// `.rlib`
+    Rlib,
+    /// `.a`
+    Staticlib,
+    /// `.so`, `.dylib`: dylib, cdylib, proc-macro
+    SharedObject,
+    /// A linked program: bin, test harness, build script.
+    Executable,
+    /// `.o`
+    Object,
+    /// `.s`
+    Assembly,
+    /// `.ll`
+    LlvmIr,
+}
+
+/// Names of variables that hold machine-local paths and that a macro can read without leaving a trace in dep-info,
+/// as a set. Found by searching the outputs for the name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Mentions(u8);
+
+impl Mentions {
+    /// The names that are searched for.
+    pub const NAMES: [&str; 4] = ["CARGO_MANIFEST_DIR", "CARGO_MANIFEST_PATH", "OUT_DIR", "CARGO_TARGET_TMPDIR"];
+    /// None.
+    pub const NONE: Self = Self(0);
+
+    /// Adds the `index`-th of [`Self::NAMES`].
+    pub fn insert(&mut self, index: usize) {
+        self.0 |= 1 << index;
+    }
+
+    /// Both sets together.
+    #[must_use]
+    pub fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether `name` is in the set.
+    pub fn contains(self, name: &str) -> bool {
+        self.names().any(|known| known == name)
+    }
+
+    /// The names in the set.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        Self::NAMES.into_iter().enumerate().filter(move |(index, _)| self.0 & (1 << index) != 0).map(|(_, name)| name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mentions_are_a_set_of_names() {
+        let mut mentions = Mentions::NONE;
+        mentions.insert(2);
+        assert!(mentions.contains("OUT_DIR") && !mentions.contains("CARGO_MANIFEST_DIR"));
+        assert_eq!(mentions.union(Mentions::NONE).names().collect::<Vec<_>>(), ["OUT_DIR"]);
+    }
+}

@@ -1,0 +1,93 @@
+//! The second level of the key: which files and variables a compile of a unit was seen to read.
+//!
+//! A set holds *names only*; the contents are looked at when a question is asked. That is sound because an artifact is
+//! stored only under a set that a real compile with exactly those contents was seen to read, and the same contents
+//! lead a deterministic rustc to read the same files.
+
+use crate::digest::{ArtifactKey, ContentKey, Digest, Encoder, UnitKey};
+use crate::roots::Roots;
+use serde::{Deserialize, Serialize};
+
+/// A path in which machine-local roots are spelled as placeholders.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PortablePath(pub String);
+
+/// How a variable's value goes into the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Keying {
+    /// As it is.
+    Literal,
+    /// With placeholders: the sources use it only to locate files that they include, and those are in the set.
+    Locator,
+}
+
+/// A variable that the compile read.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct InputVar {
+    /// Its name.
+    pub name: String,
+    /// How its value counts.
+    pub keying: Keying,
+}
+
+/// The names that a compile read. Lists are sorted and without repeats.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct InputSet {
+    /// Files, and directories that a macro tracked.
+    pub files: Vec<PortablePath>,
+    /// Names that must not exist: `x/mod.rs` beside `x.rs`, and the reverse.
+    pub absent: Vec<PortablePath>,
+    /// Variables.
+    pub vars: Vec<InputVar>,
+    /// The result spelled a root, so its key holds the literal roots.
+    pub bound: bool,
+    /// The result held diagnostics, so its key holds the options that shape them.
+    pub noisy: bool,
+}
+
+impl ContentKey {
+    /// The key of `unit` with these contents. `digests` and `values` stand in the order of `set.files` and `set.vars`;
+    /// values are the current ones, unset being `None`.
+    ///
+    /// # Panics
+    /// If the lengths differ: that is a bug in the caller, and a key made from it would be wrong.
+    pub fn derive(unit: &UnitKey, set: &InputSet, digests: &[Digest], values: &[Option<String>], roots: &Roots) -> Self {
+        // `bound` and `noisy` say how the *artifact* key goes on from here; see `ArtifactKey::derive`.
+        let InputSet { files, absent, vars, bound: _, noisy: _ } = set;
+        assert_eq!(files.len(), digests.len(), "one digest per file");
+        assert_eq!(vars.len(), values.len(), "one value per variable");
+        let mut encoder = Encoder::new("kache.content.v1");
+        encoder.field("unit", unit.0.as_bytes());
+        encoder.list("files", files.iter().map(|path| &path.0));
+        encoder.list("digests", digests.iter().map(Digest::as_bytes));
+        encoder.list("absent", absent.iter().map(|path| &path.0));
+        encoder.list("vars", vars.iter().map(|var| &var.name));
+        for (var, value) in vars.iter().zip(values) {
+            match var.keying {
+                Keying::Literal => encoder.optional("literal", value.as_deref().map(str::as_bytes)),
+                Keying::Locator => {
+                    let portable = value.as_deref().map(|value| roots.to_portable(value).0);
+                    encoder.optional("locator", portable.as_deref().map(str::as_bytes))
+                }
+            };
+        }
+        Self(encoder.finish())
+    }
+}
+
+impl ArtifactKey {
+    /// The key of the result of `content`: with the literal roots if `set.bound`, with the options that shape diagnostics if `set.noisy`.
+    pub fn derive(content: &ContentKey, set: &InputSet, roots: &Roots, diagnostics: &[String]) -> Self {
+        let mut encoder = Encoder::new("kache.artifact.v1");
+        encoder.field("content", content.0.as_bytes());
+        if set.bound {
+            encoder.list("roots", roots.literal());
+        }
+        if set.noisy {
+            encoder.list("diagnostics", diagnostics);
+        }
+        Self(encoder.finish())
+    }
+}

@@ -1,0 +1,21 @@
+//! The words of kache as types.
+//!
+//! Pure: nothing in here opens a file, reads the environment or looks at a clock. Every other crate
+//! speaks in these types, so what a key *is* stands in one place ([`UnitInputs`], [`InputSet`]) and what
+//! a call can end as stands in one table ([`outcome`]).
+
+pub mod artifact;
+pub mod digest;
+pub mod inputs;
+pub mod outcome;
+pub mod roots;
+pub mod stat;
+pub mod unit;
+
+pub use artifact::{Artifact, Mentions, Output, Role};
+pub use digest::{ArtifactKey, BlobId, ContentKey, Digest, Encoder, ParseDigestError, UnitKey};
+pub use inputs::{InputSet, InputVar, Keying, PortablePath};
+pub use outcome::{Bypass, BypassReason, Outcome};
+pub use roots::{Root, RootKind, Roots, Spelling};
+pub use stat::FileStamp;
+pub use unit::{ExternInput, UnitInputs};

@@ -1,0 +1,291 @@
+//! Machine-local roots and their placeholders: how one artifact serves every checkout path.
+//!
+//! rustc is told to write the placeholder instead of the root (`--remap-path-prefix`), keys and stored text hold the
+//! placeholder, and whatever goes back to Cargo or to a person has the root spelled again.
+//!
+//! The workspace's placeholder is `/proc/self/cwd` because it resolves: debuggers and backtraces started in the workspace root find
+//! the sources, and it has the normal path component without which rustc doesn't undo a mapping to show a dependency's source in
+//! a diagnostic (`reverse_map_prefix_heuristically` in rustc_span).
+
+use crate::inputs::PortablePath;
+use memchr::memmem;
+use serde::{Deserialize, Serialize};
+
+/// What a root is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RootKind {
+    /// The toolchain's sysroot.
+    Toolchain,
+    /// `CARGO_HOME`.
+    CargoHome,
+    /// The workspace of a member: rustc's working directory.
+    Workspace,
+    /// The directory below which Cargo puts `deps`, `build` and `examples`, for instance `target/debug`.
+    Target,
+}
+
+impl RootKind {
+    /// The portable spelling. None is a prefix of another.
+    pub fn placeholder(self) -> &'static str {
+        match self {
+            Self::Toolchain => "/@kache/toolchain",
+            Self::CargoHome => "/@kache/cargo",
+            Self::Workspace => "/proc/self/cwd",
+            Self::Target => "/@kache/target",
+        }
+    }
+
+    const ALL: [Self; 4] = [Self::Toolchain, Self::CargoHome, Self::Workspace, Self::Target];
+}
+
+/// One root: absolute, without a trailing slash, UTF-8.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Root {
+    /// What it is.
+    pub kind: RootKind,
+    /// As Cargo spells it.
+    pub raw: String,
+    /// With symlinks resolved; often the same.
+    pub canonical: String,
+}
+
+impl Root {
+    /// A root by its two spellings; trailing slashes are dropped.
+    pub fn new(kind: RootKind, raw: impl Into<String>, canonical: impl Into<String>) -> Self {
+        let trim = |mut path: String| {
+            while path.len() > 1 && path.ends_with('/') {
+                path.pop();
+            }
+            path
+        };
+        Self { kind, raw: trim(raw.into()), canonical: trim(canonical.into()) }
+    }
+
+    /// Both spellings, without a repeat.
+    pub fn spellings(&self) -> impl Iterator<Item = &str> {
+        [self.raw.as_str(), self.canonical.as_str()].into_iter().take(if self.raw == self.canonical { 1 } else { 2 })
+    }
+}
+
+/// How text spells a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spelling {
+    /// As it is.
+    Plain,
+    /// Inside a JSON string.
+    Json,
+    /// In a dep-info file: spaces escaped.
+    DepInfo,
+}
+
+impl Spelling {
+    /// `path` as such text spells it.
+    pub fn of(self, path: &str) -> String {
+        match self {
+            Self::Plain => path.to_owned(),
+            Self::DepInfo => path.replace(' ', "\\ "),
+            Self::Json => path.chars().fold(String::new(), |mut out, c| {
+                match c {
+                    '"' | '\\' => out.extend(['\\', c]),
+                    '\u{0}'..='\u{1f}' => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+                    _ => out.push(c),
+                }
+                out
+            }),
+        }
+    }
+}
+
+/// The roots of one invocation, longest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Roots(Vec<Root>);
+
+impl Roots {
+    /// Sorts them longest first, so that a root inside another wins. A root `/` is dropped: everything is below it.
+    pub fn new(mut roots: Vec<Root>) -> Self {
+        roots.retain(|root| root.raw.len() > 1 && root.canonical.len() > 1);
+        roots.sort_by(|a, b| b.raw.len().cmp(&a.raw.len()).then(a.kind.cmp(&b.kind)));
+        Self(roots)
+    }
+
+    /// The roots, longest first.
+    pub fn iter(&self) -> impl Iterator<Item = &Root> {
+        self.0.iter()
+    }
+
+    /// The root of that kind.
+    pub fn get(&self, kind: RootKind) -> Option<&Root> {
+        self.0.iter().find(|root| root.kind == kind)
+    }
+
+    /// `kind=path` of each root, sorted: what the key of a bound artifact holds. The toolchain is left out, its identity is keyed.
+    pub fn literal(&self) -> Vec<String> {
+        let mut list: Vec<String> = self
+            .0
+            .iter()
+            .filter(|root| root.kind != RootKind::Toolchain)
+            .map(|root| format!("{}={}", root.kind.placeholder(), root.raw))
+            .collect();
+        list.sort();
+        list
+    }
+
+    /// `--remap-path-prefix` values, shortest root first: rustc takes the last match.
+    pub fn remaps(&self) -> Vec<String> {
+        let keep = |root: &&Root| root.kind != RootKind::Toolchain;
+        self.0
+            .iter()
+            .rev()
+            .filter(keep)
+            .flat_map(|root| root.spellings().map(|from| format!("{from}={}", root.kind.placeholder())).collect::<Vec<_>>())
+            .collect()
+    }
+
+    /// An absolute path with its root replaced, component-wise (`/work` is no prefix of `/workspace`); any other text as it is.
+    pub fn to_portable(&self, path: &str) -> PortablePath {
+        for root in &self.0 {
+            for spelling in root.spellings() {
+                if let Some(rest) = strip_root(path, spelling) {
+                    return PortablePath(format!("{}{rest}", root.kind.placeholder()));
+                }
+            }
+        }
+        PortablePath(path.to_owned())
+    }
+
+    /// The reverse of [`Roots::to_portable`]. `None` if the placeholder stands for a root that this invocation doesn't have.
+    pub fn to_local(&self, path: &PortablePath) -> Option<String> {
+        for kind in RootKind::ALL {
+            if let Some(rest) = strip_root(&path.0, kind.placeholder()) {
+                return self.get(kind).map(|root| format!("{}{rest}", root.raw));
+            }
+        }
+        Some(path.0.clone())
+    }
+
+    /// Whether a value spells one of the roots anywhere.
+    pub fn named_in(&self, value: &str) -> bool {
+        self.0.iter().any(|root| root.spellings().any(|spelling| value.contains(spelling)))
+    }
+
+    /// Text with roots replaced by placeholders, wherever they stand as whole path components.
+    pub fn hide(&self, text: &[u8], spelling: Spelling) -> Vec<u8> {
+        let pairs = self.0.iter().flat_map(|root| root.spellings().map(|from| (from, root.kind.placeholder())));
+        replace_paths(text, pairs.map(|(from, to)| (spelling.of(from), to.to_owned())))
+    }
+
+    /// What [`Roots::show`] replaces, in the order in which it does.
+    pub fn shown(&self, spelling: Spelling) -> Vec<(String, String)> {
+        self.0.iter().map(|root| (root.kind.placeholder().to_owned(), spelling.of(&root.raw))).collect()
+    }
+
+    /// Text with placeholders replaced by this invocation's roots.
+    pub fn show(&self, text: &[u8], spelling: Spelling) -> Vec<u8> {
+        replace_paths(text, self.shown(spelling))
+    }
+}
+
+/// The rest of `path` below `root`, with its leading slash, or empty.
+fn strip_root<'a>(path: &'a str, root: &str) -> Option<&'a str> {
+    path.strip_prefix(root).filter(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Replaces each `from` by its `to` where it stands as a path of its own or as the front of one.
+pub fn replace_paths(text: &[u8], pairs: impl IntoIterator<Item = (String, String)>) -> Vec<u8> {
+    let mut current = text.to_vec();
+    for (from, to) in pairs {
+        let finder = memmem::Finder::new(from.as_bytes());
+        if finder.find(&current).is_none() {
+            continue;
+        }
+        let mut out = Vec::with_capacity(current.len());
+        let mut done = 0;
+        for at in finder.find_iter(&current) {
+            let end = at + from.len();
+            let before = current[..at].last();
+            let whole = !before.is_some_and(|byte| is_name_byte(*byte) || *byte == b'/')
+                && !current.get(end).is_some_and(|byte| is_name_byte(*byte));
+            if whole {
+                out.extend_from_slice(&current[done..at]);
+                out.extend_from_slice(to.as_bytes());
+                done = end;
+            }
+        }
+        out.extend_from_slice(&current[done..]);
+        current = out;
+    }
+    current
+}
+
+/// A byte that can belong to the name of a path component in ordinary text.
+fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'+' | b'@') || byte >= 0x80
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn roots() -> Roots {
+        Roots::new(vec![
+            Root::new(RootKind::Workspace, "/work/app", "/real/app/"),
+            Root::new(RootKind::Target, "/work/app/target/debug", "/real/app/target/debug"),
+            Root::new(RootKind::CargoHome, "/home/u/.cargo", "/home/u/.cargo"),
+        ])
+    }
+
+    #[test]
+    fn paths_are_replaced_by_component_and_the_longest_root_wins() {
+        let check = |path: &str, portable: &str| assert_eq!(roots().to_portable(path).0, portable);
+        check("/work/app/src/main.rs", "/proc/self/cwd/src/main.rs");
+        check("/real/app/src/main.rs", "/proc/self/cwd/src/main.rs");
+        check("/work/app", "/proc/self/cwd");
+        check("/work/apple/x", "/work/apple/x");
+        check("/work/app/target/debug/build/x/out/g.rs", "/@kache/target/build/x/out/g.rs");
+        check("/work/app/target/release/x", "/proc/self/cwd/target/release/x");
+        check("src/main.rs", "src/main.rs");
+    }
+
+    #[test]
+    fn portable_paths_come_back_as_this_checkout_spells_them() {
+        for path in ["/work/app/src/a.rs", "/home/u/.cargo/registry/src/x/a.rs", "/usr/include/x.h"] {
+            assert_eq!(roots().to_local(&roots().to_portable(path)).as_deref(), Some(path));
+        }
+        assert_eq!(Roots::default().to_local(&PortablePath("/@kache/target/x".into())), None);
+    }
+
+    #[test]
+    fn text_round_trips_with_each_spelling() {
+        let spaced = Roots::new(vec![Root::new(RootKind::Workspace, "/w a/\"q", "/w a/\"q")]);
+        for (spelling, text) in [
+            (Spelling::Plain, r#"--> /w a/"q/src/x.rs:1:2"#),
+            (Spelling::Json, r#"{"file":"/w a/\"q/src/x.rs"}"#),
+            (Spelling::DepInfo, r#"x.d: /w\ a/"q/src/x.rs"#),
+        ] {
+            let hidden = spaced.hide(text.as_bytes(), spelling);
+            assert!(String::from_utf8_lossy(&hidden).contains("/proc/self/cwd/src/x.rs"), "{spelling:?}");
+            assert_eq!(spaced.show(&hidden, spelling), text.as_bytes(), "{spelling:?}");
+        }
+    }
+
+    #[test]
+    fn only_whole_components_are_replaced_in_text() {
+        let hidden = roots().hide(b"/work/app2 x/work/app /work/app/y", Spelling::Plain);
+        assert_eq!(String::from_utf8(hidden).unwrap(), "/work/app2 x/work/app /proc/self/cwd/y");
+    }
+
+    #[test]
+    fn remaps_go_from_short_to_long() {
+        assert_eq!(
+            roots().remaps(),
+            [
+                "/work/app=/proc/self/cwd",
+                "/real/app=/proc/self/cwd",
+                "/home/u/.cargo=/@kache/cargo",
+                "/work/app/target/debug=/@kache/target",
+                "/real/app/target/debug=/@kache/target"
+            ]
+        );
+    }
+}
