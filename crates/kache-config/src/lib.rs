@@ -1,1 +1,236 @@
-//! (in the making)
+//! What a daemon is told: defaults < `/etc/kache/config.toml` < the user's `kache/config.toml` < `KACHE_*` variables.
+//!
+//! Promises: an error names where the value stands, its key and what was expected; an unknown key in a file is an error, an
+//! unknown `KACHE_*` variable is collected in [`Config::unknown_variables`]; each value knows its [`Origin`]; a secret is never printed.
+//!
+//! Deliberately absent: reading the process environment. Callers pass an [`Environment`], so that a test or a daemon decides what
+//! counts. The socket's path isn't configuration either: the shim has to find it without reading any file.
+
+mod env;
+mod error;
+mod layers;
+mod remote;
+mod secret;
+mod size;
+
+pub use env::{Environment, NamedVariable, VARIABLES};
+pub use error::ConfigError;
+pub use layers::Origin;
+pub use remote::{CompressionLevel, KeyPair, RemoteConfig, RemoteMode};
+pub use secret::Secret;
+pub use size::{ByteSize, ParseSizeError, default_max_size};
+
+use layers::Layers;
+use remote::RemoteValues;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// The configuration as it counts, with every default filled in.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `[cache]`.
+    pub cache: CacheConfig,
+    /// `log`, `KACHE_LOG`: filter directives as `tracing-subscriber` reads them. Not checked here.
+    pub log: String,
+    /// `KACHE_*` variables that mean nothing, with the nearest known name where one is near. Sorted.
+    pub unknown_variables: Vec<UnknownVariable>,
+    /// What an operator should hear of although it is no error, as sentences.
+    pub notices: Vec<String>,
+    /// The files that were read, in order of rising weight.
+    pub files: Vec<PathBuf>,
+    origins: BTreeMap<&'static str, Origin>,
+}
+
+/// `[cache]`: the local store and what is keyed.
+#[derive(Clone, Debug)]
+pub struct CacheConfig {
+    /// `dir`, `KACHE_CACHE_DIR`: where the store lives. Absolute; need not exist.
+    pub dir: PathBuf,
+    /// `max_size`, `KACHE_MAX_SIZE`: bytes on disk that the store may take. `None`: see [`CacheConfig::size_limit`].
+    pub max_size: Option<ByteSize>,
+    /// `salt`, `KACHE_SALT`: goes into every key. Caches with different salts share nothing.
+    pub salt: String,
+    /// `remap`, negated by `KACHE_NO_REMAP`: whether rustc is told to spell machine-local roots as placeholders. Without it an
+    /// artifact serves one checkout path only.
+    pub remap: bool,
+    /// `[cache.remote]`: accepted and checked; nothing reads it yet.
+    pub remote: Option<RemoteConfig>,
+}
+
+/// A `KACHE_*` variable that means nothing to this version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownVariable {
+    /// Its name.
+    pub name: String,
+    /// A known name that differs by a few letters.
+    pub nearest: Option<&'static str>,
+}
+
+impl std::fmt::Display for UnknownVariable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.nearest {
+            Some(nearest) => write!(f, "{} (did you mean {nearest}?)", self.name),
+            None => f.write_str(&self.name),
+        }
+    }
+}
+
+/// Which files to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Files {
+    /// These, in order of rising weight; one that doesn't exist is left out.
+    Standard(Vec<PathBuf>),
+    /// This one, which has to exist.
+    Named(PathBuf),
+}
+
+impl Files {
+    /// `KACHE_CONFIG`, else the system's and the user's file.
+    pub fn from_environment(env: &Environment) -> Self {
+        if let Some(path) = env.path("KACHE_CONFIG") {
+            return Self::Named(path);
+        }
+        let user = env.absolute("XDG_CONFIG_HOME").or_else(|| env.absolute("HOME").map(|home| home.join(".config")));
+        let files = [Some(PathBuf::from("/etc/kache/config.toml")), user.map(|dir| dir.join("kache/config.toml"))];
+        Self::Standard(files.into_iter().flatten().collect())
+    }
+}
+
+impl Config {
+    /// Reads the files that `env` leads to and the variables in it.
+    ///
+    /// # Errors
+    /// A file that can't be read or parsed, an unknown key, a value of the wrong kind.
+    pub fn load(env: &Environment) -> Result<Self, ConfigError> {
+        Self::load_files(&Files::from_environment(env), env)
+    }
+
+    /// The same with files of the caller's choice.
+    ///
+    /// # Errors
+    /// As for [`Config::load`].
+    pub fn load_files(files: &Files, env: &Environment) -> Result<Self, ConfigError> {
+        let mut layers = Layers::default();
+        match files {
+            Files::Standard(paths) => paths.iter().try_for_each(|path| layers.file(path, false))?,
+            Files::Named(path) => layers.file(path, true)?,
+        }
+        let mut notices = Vec::new();
+        layers.variables(env, &mut notices)?;
+        let values = layers.values()?;
+        let cache = values.cache;
+        let dir = match cache.dir {
+            Some(dir) => dir.resolve(env).ok_or_else(|| ConfigError::NoHome { origin: layers.origin("cache.dir") })?,
+            None => env.cache_home().ok_or(ConfigError::NoCacheDir)?.join("kache"),
+        };
+        let remote = cache.remote.map(|remote| remote.complete(&layers, env)).transpose()?;
+        Ok(Self {
+            cache: CacheConfig { dir, max_size: cache.max_size, salt: cache.salt, remap: cache.remap, remote },
+            log: values.log,
+            unknown_variables: env.unknown_variables(),
+            notices,
+            origins: KEYS.iter().map(|key| (*key, layers.origin(key))).collect(),
+            files: layers.into_files(),
+        })
+    }
+
+    /// Where the value of `key` (`cache.max_size`, one of [`KEYS`]) comes from.
+    pub fn origin(&self, key: &str) -> Origin {
+        self.origins.get(key).cloned().unwrap_or(Origin::Default)
+    }
+}
+
+impl CacheConfig {
+    /// The limit that counts: `max_size`, else [`default_max_size`] of the disk that holds (or will hold) `dir`.
+    ///
+    /// # Errors
+    /// The filesystem doesn't answer.
+    pub fn size_limit(&self) -> std::io::Result<ByteSize> {
+        match self.max_size {
+            Some(limit) => Ok(limit),
+            None => disk_size(&self.dir).map(default_max_size),
+        }
+    }
+}
+
+/// Size of the filesystem that holds `path`, or its nearest ancestor that exists.
+fn disk_size(path: &Path) -> std::io::Result<ByteSize> {
+    let existing = path.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(Path::new("/"));
+    let stat = rustix::fs::statvfs(existing)?;
+    Ok(ByteSize(stat.f_blocks.saturating_mul(stat.f_frsize)))
+}
+
+/// Every key that a file may hold.
+pub const KEYS: &[&str] = &[
+    "log",
+    "cache.dir",
+    "cache.max_size",
+    "cache.salt",
+    "cache.remap",
+    "cache.remote.type",
+    "cache.remote.bucket",
+    "cache.remote.endpoint",
+    "cache.remote.region",
+    "cache.remote.profile",
+    "cache.remote.prefix",
+    "cache.remote.mode",
+    "cache.remote.concurrency",
+    "cache.remote.wait_ms",
+    "cache.remote.compression_level",
+];
+
+/// All layers together, before what depends on the environment is filled in.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Values {
+    log: String,
+    cache: CacheValues,
+}
+
+impl Default for Values {
+    fn default() -> Self {
+        Self { log: "info".to_owned(), cache: CacheValues::default() }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct CacheValues {
+    dir: Option<Dir>,
+    max_size: Option<ByteSize>,
+    salt: String,
+    remap: bool,
+    remote: Option<RemoteValues>,
+}
+
+impl Default for CacheValues {
+    fn default() -> Self {
+        Self { dir: None, max_size: None, salt: String::new(), remap: true, remote: None }
+    }
+}
+
+/// A directory: absolute, or below the home directory (`~/…`).
+#[derive(Debug)]
+struct Dir(PathBuf);
+
+impl Dir {
+    fn resolve(self, env: &Environment) -> Option<PathBuf> {
+        match self.0.strip_prefix("~") {
+            Ok(rest) => env.absolute("HOME").map(|home| home.join(rest)),
+            Err(_) => Some(self.0),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Dir {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use serde::de::{Error, Unexpected};
+        let text = String::deserialize(deserializer)?;
+        let path = PathBuf::from(&text);
+        if path.is_absolute() || path.starts_with("~") {
+            return Ok(Self(path));
+        }
+        Err(D::Error::invalid_value(Unexpected::Str(&text), &"an absolute path"))
+    }
+}

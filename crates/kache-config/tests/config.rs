@@ -1,0 +1,223 @@
+//! What a configuration means, and what an operator reads when it is wrong: exact texts.
+
+use kache_config::{ByteSize, Config, Environment, Files, Origin, RemoteMode};
+use std::path::{Path, PathBuf};
+
+/// A configuration directory with a system's and a user's file.
+struct Setup(tempfile::TempDir);
+
+impl Setup {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) -> &Self {
+        std::fs::write(self.path(name), text).unwrap();
+        self
+    }
+
+    fn load(&self, vars: &[(&str, &str)]) -> Result<Config, String> {
+        let vars = [("HOME", "/home/u")].iter().chain(vars);
+        let env: Environment = vars.copied().collect();
+        let files = Files::Standard(vec![self.path("system.toml"), self.path("user.toml")]);
+        Config::load_files(&files, &env).map_err(|error| error.to_string().replace(&self.0.path().display().to_string(), "DIR"))
+    }
+}
+
+fn error_of(user_file: &str) -> String {
+    Setup::new().write("user.toml", user_file).load(&[]).unwrap_err()
+}
+
+#[test]
+fn without_files_and_variables_the_defaults_count() {
+    let config = Setup::new().load(&[]).unwrap();
+    let home = if cfg!(target_os = "macos") { "/home/u/Library/Caches/kache" } else { "/home/u/.cache/kache" };
+    assert_eq!(config.cache.dir, Path::new(home));
+    assert_eq!((config.cache.max_size, config.cache.salt.as_str(), config.cache.remap), (None, "", true));
+    assert_eq!(config.log, "info");
+    assert!(config.cache.remote.is_none() && config.unknown_variables.is_empty() && config.notices.is_empty() && config.files.is_empty());
+    assert_eq!(config.origin("cache.dir"), Origin::Default);
+    assert!(config.cache.size_limit().unwrap() >= ByteSize(5 << 30));
+}
+
+#[test]
+fn user_file_wins_over_system_file_and_variable_over_both() {
+    let setup = Setup::new();
+    setup
+        .write("system.toml", "log = 'warn'\n[cache]\ndir = '/var/kache'\nmax_size = '10GiB'\nsalt = 'a'")
+        .write("user.toml", "[cache]\nmax_size = 4096\nsalt = 'b'\ndir = '~/k'");
+    let config = setup.load(&[("KACHE_SALT", "c"), ("KACHE_NO_REMAP", "1")]).unwrap();
+    assert_eq!(config.cache.dir, Path::new("/home/u/k"));
+    assert_eq!((config.cache.max_size, config.cache.salt.as_str(), config.cache.remap), (Some(ByteSize(4096)), "c", false));
+    assert_eq!(config.log, "warn");
+    assert_eq!(config.origin("log"), Origin::File(setup.path("system.toml")));
+    assert_eq!(config.origin("cache.max_size"), Origin::File(setup.path("user.toml")));
+    assert_eq!(config.origin("cache.salt"), Origin::Variable("KACHE_SALT".into()));
+    assert_eq!(config.origin("cache.remote.prefix"), Origin::Default);
+    assert_eq!(config.files, [setup.path("system.toml"), setup.path("user.toml")]);
+}
+
+#[test]
+fn standard_files_are_found_from_the_environment_alone() {
+    let files = |vars: &[(&str, &str)]| Files::from_environment(&vars.iter().copied().collect());
+    let system = PathBuf::from("/etc/kache/config.toml");
+    assert_eq!(files(&[("HOME", "/h")]), Files::Standard(vec![system.clone(), "/h/.config/kache/config.toml".into()]));
+    assert_eq!(files(&[("HOME", "/h"), ("XDG_CONFIG_HOME", "/x")]), Files::Standard(vec![system.clone(), "/x/kache/config.toml".into()]));
+    assert_eq!(files(&[("HOME", "/h"), ("XDG_CONFIG_HOME", "relative")]), files(&[("HOME", "/h")]));
+    assert_eq!(files(&[]), Files::Standard(vec![system]));
+    assert_eq!(files(&[("HOME", "/h"), ("KACHE_CONFIG", "/k.toml")]), Files::Named("/k.toml".into()));
+}
+
+#[test]
+fn a_named_file_has_to_exist() {
+    let env: Environment = [("HOME", "/h"), ("KACHE_CONFIG", "/nowhere/k.toml")].into_iter().collect();
+    assert_eq!(Config::load(&env).unwrap_err().to_string(), "/nowhere/k.toml: No such file or directory (os error 2)");
+}
+
+#[test]
+fn an_unknown_key_is_named_with_its_file_and_the_nearest_known_one() {
+    assert_eq!(error_of("[cache]\nmax_sise = 1"), "DIR/user.toml: unknown key `cache.max_sise`; did you mean `cache.max_size`?");
+    assert_eq!(error_of("[cahce]\ndir = '/x'"), "DIR/user.toml: unknown key `cahce`; did you mean `cache`?");
+    assert_eq!(error_of("[cache]\nelephants = 1"), "DIR/user.toml: unknown key `cache.elephants`");
+    assert_eq!(
+        error_of("[cache.remote]\ntype = 's3'\nbucket = 'b'\nendpont = 'x'"),
+        "DIR/user.toml: unknown key `cache.remote.endpont`; did you mean `cache.remote.endpoint`?"
+    );
+}
+
+#[test]
+fn an_error_in_a_hidden_layer_is_found_and_blamed_on_it() {
+    let setup = Setup::new();
+    setup.write("system.toml", "[cache]\nmax_size = 'lots'").write("user.toml", "[cache]\nmax_size = 1");
+    assert_eq!(
+        setup.load(&[]).unwrap_err(),
+        "DIR/system.toml: `cache.max_size`: expected a size such as 10GiB, 500MB or a number of bytes, found \"lots\""
+    );
+}
+
+#[test]
+fn a_wrong_value_is_named_with_file_key_and_expectation() {
+    for (file, message) in [
+        ("log = 3", "`log`: expected a string, found 3"),
+        ("cache = 3", "`cache`: expected a table, found 3"),
+        ("[cache]\nsalt = ['a']", "`cache.salt`: expected a string, found a list"),
+        ("[cache]\nremap = 'yes'", "`cache.remap`: expected a boolean, found \"yes\""),
+        ("[cache]\ndir = 'here'", "`cache.dir`: expected an absolute path, found \"here\""),
+        ("[cache]\nmax_size = -1", "`cache.max_size`: expected a size such as 10GiB, 500MB or a number of bytes, found -1"),
+        ("[cache.remote]\ntype = 'ftp'", "`cache.remote.type`: expected \"s3\", found \"ftp\""),
+        ("[cache.remote]\nbucket = 'a/b'", "`cache.remote.bucket`: expected a bucket's name, without slashes, found \"a/b\""),
+        (
+            "[cache.remote]\nendpoint = 's3.local'",
+            "`cache.remote.endpoint`: expected a URL such as https://s3.example.com, found \"s3.local\"",
+        ),
+        ("[cache.remote]\nregion = ''", "`cache.remote.region`: expected a non-empty text, found \"\""),
+        ("[cache.remote]\nprefix = 'a//b'", "`cache.remote.prefix`: expected a prefix such as artifacts or team/artifacts, found \"a//b\""),
+        ("[cache.remote]\nmode = 'ro'", "`cache.remote.mode`: expected \"read-write\" or \"read-only\" or \"off\", found \"ro\""),
+        ("[cache.remote]\nconcurrency = 0", "`cache.remote.concurrency`: expected a whole number from 1 to 1024, found 0"),
+        ("[cache.remote]\nwait_ms = -5", "`cache.remote.wait_ms`: expected a number of milliseconds, 0 or more, found -5"),
+        ("[cache.remote]\ncompression_level = 23", "`cache.remote.compression_level`: expected a whole number from 1 to 22, found 23"),
+        ("[cache.remote]\ncompression_level = '3'", "`cache.remote.compression_level`: expected a whole number from 1 to 22, found \"3\""),
+    ] {
+        assert_eq!(error_of(file), format!("DIR/user.toml: {message}"));
+    }
+}
+
+#[test]
+fn a_file_that_is_no_toml_is_named_with_the_line() {
+    let error = error_of("[cache]\nmax_size = = 3");
+    assert!(error.starts_with("DIR/user.toml: ") && error.contains("line 2"), "{error}");
+}
+
+#[test]
+fn a_wrong_variable_is_named() {
+    let setup = Setup::new();
+    assert_eq!(
+        setup.load(&[("KACHE_MAX_SIZE", "10 elephants")]).unwrap_err(),
+        "KACHE_MAX_SIZE: expected a size such as 10GiB, 500MB or a number of bytes, found \"10 elephants\""
+    );
+    assert_eq!(setup.load(&[("KACHE_CACHE_DIR", "here")]).unwrap_err(), "KACHE_CACHE_DIR: expected an absolute path, found \"here\"");
+    assert_eq!(setup.load(&[("KACHE_MAX_SIZE", "")]).unwrap().cache.max_size, None, "empty is unset");
+}
+
+#[test]
+fn without_home_the_cache_directory_has_to_be_said() {
+    let load = |vars: &[(&str, &str)]| Config::load_files(&Files::Standard(vec![]), &vars.iter().copied().collect());
+    assert_eq!(load(&[]).unwrap_err().to_string(), "no place for the cache: set KACHE_CACHE_DIR, or HOME");
+    assert_eq!(load(&[("KACHE_CACHE_DIR", "~/c")]).unwrap_err().to_string(), "KACHE_CACHE_DIR: `~` needs HOME to be an absolute path");
+    assert_eq!(load(&[("KACHE_CACHE_DIR", "/c")]).unwrap().cache.dir, Path::new("/c"));
+    assert_eq!(load(&[("XDG_CACHE_HOME", "/x")]).unwrap().cache.dir, Path::new("/x/kache"));
+}
+
+#[test]
+fn unknown_variables_are_collected_with_the_nearest_known_name() {
+    let config = Setup::new().load(&[("KACHE_MAXSIZE", "1"), ("KACHE_ELEPHANTS", ""), ("KACHE_DISABLED", "1"), ("OTHER", "1")]).unwrap();
+    let unknown: Vec<String> = config.unknown_variables.iter().map(ToString::to_string).collect();
+    assert_eq!(unknown, ["KACHE_ELEPHANTS", "KACHE_MAXSIZE (did you mean KACHE_MAX_SIZE?)"]);
+}
+
+#[test]
+fn a_remote_is_accepted_with_its_defaults() {
+    let setup = Setup::new();
+    setup.write("user.toml", "[cache.remote]\ntype = 's3'\nbucket = 'team'");
+    let remote = setup.load(&[]).unwrap().cache.remote.unwrap();
+    assert_eq!((remote.bucket.as_str(), remote.prefix.as_str(), remote.endpoint, remote.region), ("team", "artifacts", None, None));
+    assert_eq!((remote.mode, remote.concurrency.get(), remote.wait.as_millis()), (RemoteMode::ReadWrite, 64, 3000));
+    assert_eq!((remote.compression_level.get(), remote.profile, remote.key_pair.is_none()), (3, None, true));
+}
+
+#[test]
+fn variables_win_over_the_remote_table_and_make_one_by_themselves() {
+    let setup = Setup::new();
+    setup.write("user.toml", "[cache.remote]\ntype = 's3'\nbucket = 'team'\nprefix = 'x'\nmode = 'off'");
+    let vars = [("KACHE_S3_PREFIX", "/y/z/"), ("KACHE_REMOTE_MODE", "read-only"), ("KACHE_COMPRESSION_LEVEL", "19")];
+    let remote = setup.load(&vars).unwrap().cache.remote.unwrap();
+    assert_eq!((remote.prefix.as_str(), remote.mode, remote.compression_level.get()), ("y/z", RemoteMode::ReadOnly, 19));
+
+    let vars = [("KACHE_S3_BUCKET", "b"), ("KACHE_S3_ENDPOINT", "http://localhost:9000/"), ("KACHE_S3_REGION", "auto")];
+    let remote = Setup::new().load(&vars).unwrap().cache.remote.unwrap();
+    assert_eq!(
+        (remote.bucket, remote.endpoint.as_deref(), remote.region.as_deref()),
+        ("b".into(), Some("http://localhost:9000"), Some("auto"))
+    );
+}
+
+#[test]
+fn an_incomplete_remote_is_an_error_that_says_what_is_missing() {
+    assert_eq!(error_of("[cache.remote]\ntype = 's3'"), "DIR/user.toml: `cache.remote.bucket` is missing: expected the bucket's name");
+    assert_eq!(error_of("[cache.remote]\nbucket = 'b'"), "DIR/user.toml: `cache.remote.type` is missing: expected \"s3\"");
+    let half = |name| Setup::new().load(&[("KACHE_S3_BUCKET", "b"), (name, "very secret")]).unwrap_err();
+    assert_eq!(half("KACHE_S3_ACCESS_KEY"), "KACHE_S3_ACCESS_KEY is set, but KACHE_S3_SECRET_KEY isn't: set both, or neither");
+    assert_eq!(half("KACHE_S3_SECRET_KEY"), "KACHE_S3_SECRET_KEY is set, but KACHE_S3_ACCESS_KEY isn't: set both, or neither");
+}
+
+#[test]
+fn a_variable_of_the_remote_without_a_bucket_is_a_notice() {
+    let config = Setup::new().load(&[("KACHE_S3_REGION", "auto"), ("KACHE_COMPRESSION_LEVEL", "9")]).unwrap();
+    assert!(config.cache.remote.is_none());
+    assert_eq!(config.notices, ["KACHE_S3_REGION is set, but there is no bucket: set KACHE_S3_BUCKET or [cache.remote]"]);
+}
+
+#[test]
+fn a_bad_compression_level_in_the_environment_keeps_the_configured_one() {
+    let setup = Setup::new();
+    setup.write("user.toml", "[cache.remote]\ntype = 's3'\nbucket = 'b'\ncompression_level = 7");
+    for bad in ["0", "23", "fast"] {
+        let config = setup.load(&[("KACHE_COMPRESSION_LEVEL", bad)]).unwrap();
+        assert_eq!(config.cache.remote.unwrap().compression_level.get(), 7);
+        let found = if bad == "fast" { "\"fast\"" } else { bad };
+        assert_eq!(config.notices, [format!("KACHE_COMPRESSION_LEVEL: expected a whole number from 1 to 22, found {found}")]);
+    }
+}
+
+#[test]
+fn secrets_are_never_printed() {
+    let vars = [("KACHE_S3_BUCKET", "b"), ("KACHE_S3_ACCESS_KEY", "hushhush"), ("KACHE_S3_SECRET_KEY", "hushhush")];
+    let config = Setup::new().load(&vars).unwrap();
+    let env: Environment = vars.into_iter().collect();
+    assert!(!format!("{config:?} {env:?}").contains("hushhush"));
+    assert_eq!(config.cache.remote.unwrap().key_pair.unwrap().secret_key.expose(), "hushhush");
+}
