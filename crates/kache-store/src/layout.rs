@@ -1,0 +1,84 @@
+//! Where things lie under the cache directory. Every tree carries its format version in its name, so that two versions of kache never
+//! read each other's files.
+//!
+//! Promises: directories are private to the user (0700), and the directory is tagged so that backup tools skip it.
+//! Doesn't look inside blobs or the index.
+
+use crate::error::{FileError, OpenError};
+use kache_model::BlobId;
+use std::fs::{self, DirBuilder, File, TryLockError};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+const TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n# This directory holds what the kache build cache can make again.\n";
+
+/// The paths of one store.
+#[derive(Debug)]
+pub(crate) struct Layout {
+    dir: PathBuf,
+    blobs: PathBuf,
+    staging: PathBuf,
+    next_name: AtomicU64,
+}
+
+impl Layout {
+    /// Creates what is missing and takes the lock, which is held as long as the returned file lives.
+    pub(crate) fn open(dir: &Path) -> Result<(Self, File), OpenError> {
+        create_dir(dir)?;
+        let lock = take_lock(dir)?;
+        let layout =
+            Self { dir: dir.to_owned(), blobs: dir.join("blobs-v1"), staging: dir.join("staging-v1"), next_name: AtomicU64::new(0) };
+        create_dir(&layout.blobs)?;
+        empty_staging(&layout.staging)?;
+        let tag = dir.join("CACHEDIR.TAG");
+        if !tag.exists() {
+            fs::write(&tag, TAG).map_err(|source| FileError::new("write", &tag, source))?;
+        }
+        Ok((layout, lock))
+    }
+
+    pub(crate) fn index(&self) -> PathBuf {
+        self.dir.join("index-v1.redb")
+    }
+
+    pub(crate) fn blobs(&self) -> &Path {
+        &self.blobs
+    }
+
+    pub(crate) fn blob(&self, id: &BlobId) -> PathBuf {
+        let hex = id.0.to_hex();
+        self.blobs.join(&hex[..2]).join(hex)
+    }
+
+    /// A name in the staging directory that nobody else has.
+    pub(crate) fn staging_name(&self) -> PathBuf {
+        self.staging.join(self.next_name.fetch_add(1, Ordering::Relaxed).to_string())
+    }
+}
+
+/// Creates `dir` and its parents, private to the user.
+pub(crate) fn create_dir(dir: &Path) -> Result<(), FileError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|source| FileError::new("create", dir, source))
+}
+
+fn take_lock(dir: &Path) -> Result<File, OpenError> {
+    let path = dir.join("lock");
+    let fail = |source| FileError::new("lock", &path, source);
+    let file = File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(fail)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::Busy { dir: dir.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(fail(source).into()),
+    }
+}
+
+/// What lies there was being taken in when the last process ended; nothing refers to it.
+fn empty_staging(dir: &Path) -> Result<(), FileError> {
+    match fs::remove_dir_all(dir) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(FileError::new("empty", dir, source)),
+        _ => {}
+    }
+    create_dir(dir)
+}
