@@ -246,3 +246,14 @@ impl<'a> Fields<'a> {
         self.0.is_empty().then_some(())
     }
 }
+
+/// Field 22 of `/proc/<pid>/stat`: when the process started, clock ticks since boot. The second field is the program's name in
+/// parentheses and may hold anything, so counting begins behind the last one.
+pub fn start_time(stat: &[u8]) -> Option<u64> {
+    let after_name = stat.iter().rposition(|byte| *byte == b')')? + 1;
+    let field = stat.get(after_name..)?.split(|byte| *byte == b' ').filter(|field| !field.is_empty()).nth(19)?;
+    field.iter().try_fold(0_u64, |number, byte| {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 { None } else { number.checked_mul(10)?.checked_add(u64::from(digit)) }
+    })
+}
