@@ -130,14 +130,15 @@ impl Machine {
         *self.slot() = Some(child);
     }
 
-    /// Starts `command` as a daemon would be started, without waiting or keeping it.
+    /// Starts `command` as a daemon would be started, without waiting or keeping it. Variables that it sets itself stay.
     ///
     /// # Panics
     /// If it can't be started.
     pub fn spawn(&self, mut command: Command) -> Child {
         let log = File::create(self.path("kached.log")).expect("the daemon's log");
-        let prepared = self.command(Path::new(""));
-        command.env_clear().envs(prepared.get_envs().filter_map(|(name, value)| value.map(|value| (name.to_owned(), value.to_owned()))));
+        let own: Vec<_> = command.get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned()))).collect();
+        let prepared = self.plain(Path::new("/")).command();
+        command.env_clear().envs(prepared.get_envs().filter_map(|(name, value)| Some((name, value?)))).envs(own);
         command.env("KACHE_CACHE_DIR", self.cache_dir()).env("KACHE_CONFIG", self.config());
         command.envs(self.settings.iter().map(|(name, value)| (name, value)));
         command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
@@ -245,10 +246,6 @@ impl Machine {
     #[track_caller]
     pub fn is_fresh(&self, project: &Project, args: &[&str]) {
         assert_eq!(self.build(project, args), Outcomes::default(), "cargo {args:?} in {} should be fresh", project.path().display());
-    }
-
-    fn command(&self, directory: &Path) -> Command {
-        self.plain(directory).command()
     }
 
     fn slot(&self) -> MutexGuard<'_, Option<Child>> {

@@ -1,0 +1,23 @@
+//! End-to-end tests of kache: one module per behaviour. Each test has a machine of its own with its own `kached`, asserts on the
+//! daemon's counters and on what built programs print, and never on time.
+//!
+//! `cargo test -p kache-tests` runs all that need no network; `-- --ignored real_projects` those on published programs.
+
+mod absent;
+mod command_line;
+mod crashes;
+mod daemon;
+mod damage;
+mod diagnostics;
+mod edits;
+mod freshness;
+mod incremental;
+mod locators;
+mod oracle;
+mod paths;
+mod probes;
+mod real_projects;
+mod restore;
+mod together;
+mod verify_mode;
+mod wrong_binaries;
