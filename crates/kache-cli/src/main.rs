@@ -1,2 +1,68 @@
-//! (in the making)
-fn main() {}
+//! `kache`: what people type. Runs a build through the cache, asks the daemon questions, starts and stops it.
+//!
+//! Promises: exit codes as in [`exit`]; answers go to stdout, everything else to stderr; no colour unless a terminal reads it.
+//! Called with a compiler's path as first argument (`RUSTC_WRAPPER=kache`) it does what the shim does, before anything else.
+//!
+//! Deliberately absent: the cache itself. Everything but `verify` without a daemon is a question over the daemon's socket.
+
+mod args;
+mod client;
+mod command;
+mod error;
+mod place;
+mod show;
+mod stats;
+
+use clap::Parser as _;
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+use std::process::ExitCode;
+
+/// What the exit codes mean. `kache exec` passes on the code of the command it ran.
+mod exit {
+    /// Something was found or went wrong.
+    pub(crate) const FAILED: u8 = 1;
+    /// The command line or the configuration can't be used (clap uses the same code).
+    pub(crate) const USAGE: u8 = 2;
+    /// kached isn't running.
+    pub(crate) const NOT_RUNNING: u8 = 3;
+    /// `exec`: the command could not be started.
+    pub(crate) const NOT_STARTED: u8 = 126;
+    /// `exec`: the command doesn't exist.
+    pub(crate) const NOT_FOUND: u8 = 127;
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if arguments.first().is_some_and(|first| is_compiler(first)) {
+        return kache_proto::wrapper::run(arguments.into_iter());
+    }
+    match command::run(args::Arguments::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            show::error(&error);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// Whether Cargo calls: no command of ours holds a slash or is named like a compiler.
+fn is_compiler(first: &OsStr) -> bool {
+    let stem = Path::new(first).file_stem().unwrap_or_default();
+    first.as_encoded_bytes().contains(&b'/') || stem == "rustc" || stem == "clippy-driver"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compilers_are_told_from_commands() {
+        for compiler in ["rustc", "/usr/bin/rustc", "./my-rustc", "clippy-driver", "/x/clippy-driver", "rustc.exe"] {
+            assert!(is_compiler(OsStr::new(compiler)), "{compiler}");
+        }
+        for other in ["exec", "stats", "--help", "-V", "rust", ""] {
+            assert!(!is_compiler(OsStr::new(other)), "{other}");
+        }
+    }
+}

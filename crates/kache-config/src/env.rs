@@ -59,7 +59,7 @@ variables! {
     "KACHE_CACHE_DIR" Some("cache.dir"), Text, "Where the store lives.";
     "KACHE_MAX_SIZE" Some("cache.max_size"), Text, "How many bytes the store may take: `10GiB`, `500M`.";
     "KACHE_SALT" Some("cache.salt"), Text, "Goes into every key: caches with different salts share nothing.";
-    "KACHE_NO_REMAP" Some("cache.remap"), Negated, "`1`: paths are not remapped; artifacts serve one checkout path only.";
+    "KACHE_NO_REMAP" Some("cache.remap"), Negated, "`1`, also in a build's environment: paths aren't remapped; artifacts serve one checkout path only.";
     "KACHE_LOG" Some("log"), Text, "What the daemon logs: `info`, `debug`, `kached=trace,warn`.";
     "KACHE_DISABLED" None, Text, "`1` in a build's environment: rustc runs as if there were no cache.";
     "KACHE_VERIFY" None, Text, "`always` or `sampled` in a build's environment: hits are recompiled and compared.";

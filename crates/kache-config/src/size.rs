@@ -63,17 +63,15 @@ fn part(fraction: &str, factor: u64) -> Option<u64> {
 impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let units = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
-        match units.into_iter().find(|(_, shift)| self.0 >> shift > 0) {
+        let text = match units.into_iter().find(|(_, shift)| self.0 >> shift > 0) {
             Some((unit, shift)) => {
                 let tenths = u128::from(self.0) * 10 / (1_u128 << shift);
-                if tenths.is_multiple_of(10) {
-                    write!(f, "{} {unit}", tenths / 10)
-                } else {
-                    write!(f, "{}.{} {unit}", tenths / 10, tenths % 10)
-                }
+                let fraction = if tenths.is_multiple_of(10) { String::new() } else { format!(".{}", tenths % 10) };
+                format!("{}{fraction} {unit}", tenths / 10)
             }
-            None => write!(f, "{} B", self.0),
-        }
+            None => format!("{} B", self.0),
+        };
+        f.pad(&text)
     }
 }
 

@@ -1,0 +1,103 @@
+//! Questions to the daemon: HTTP/1.1 over its socket, one connection per question.
+//!
+//! Promises: no question waits longer than its bound for the first byte of an answer. Deliberately absent: retries; a caller that waits for a
+//! daemon to appear asks again.
+
+use crate::error::Error;
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::Bytes;
+use hyper::{Method, Request};
+use hyper_util::rt::TokioIo;
+use interprocess::local_socket::GenericFilePath;
+use interprocess::local_socket::tokio::{Stream, prelude::*};
+use serde::de::DeserializeOwned;
+use std::io::ErrorKind;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How long an ordinary question may take.
+pub(crate) const SHORT: Duration = Duration::from_secs(5);
+
+/// Knows where the daemon listens.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    socket: PathBuf,
+}
+
+impl Client {
+    pub(crate) fn new(socket: PathBuf) -> Self {
+        Self { socket }
+    }
+
+    /// `GET target`, as text.
+    pub(crate) fn get(&self, target: &str) -> Result<String, Error> {
+        self.ask(Method::GET, target, Some(SHORT))
+    }
+
+    /// `GET target`, as JSON.
+    pub(crate) fn get_json<T: DeserializeOwned>(&self, target: &str) -> Result<T, Error> {
+        parse(&format!("GET {target}"), &self.get(target)?)
+    }
+
+    /// `POST target`, without a body; `None` waits for ever.
+    pub(crate) fn post(&self, target: &str, bound: Option<Duration>) -> Result<String, Error> {
+        self.ask(Method::POST, target, bound)
+    }
+
+    /// Whether a daemon is there. One that is there and silent is an error.
+    pub(crate) fn is_up(&self) -> Result<bool, Error> {
+        match self.ask(Method::GET, "/healthz", Some(SHORT)) {
+            Ok(_) => Ok(true),
+            Err(Error::NotRunning { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn ask(&self, method: Method, target: &str, bound: Option<Duration>) -> Result<String, Error> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|source| Error::io("starting an event loop", source))?;
+        runtime.block_on(async {
+            match bound {
+                None => self.exchange(method, target).await,
+                Some(bound) => match tokio::time::timeout(bound, self.exchange(method, target)).await {
+                    Ok(answer) => answer,
+                    Err(_) => Err(Error::Silent { socket: self.socket.clone(), after: bound }),
+                },
+            }
+        })
+    }
+
+    async fn exchange(&self, method: Method, target: &str) -> Result<String, Error> {
+        let request = format!("{method} {target}");
+        let stream = self.connect().await?;
+        let broken = |error: hyper::Error| Error::BrokenOff { request: request.clone(), cause: error.to_string() };
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+        tokio::spawn(connection);
+        let question = Request::builder().method(method).uri(target).header("host", "kache").body(Empty::<Bytes>::new());
+        let question = question.map_err(|error| Error::BrokenOff { request: request.clone(), cause: error.to_string() })?;
+        let answer = sender.send_request(question).await.map_err(broken)?;
+        let status = answer.status();
+        let bytes = answer.into_body().collect().await.map_err(broken)?.to_bytes();
+        let body = String::from_utf8_lossy(&bytes).into_owned();
+        if status.is_success() {
+            return Ok(body);
+        }
+        Err(Error::Refused { request, status: status.as_u16(), body: body.trim().to_owned() })
+    }
+
+    async fn connect(&self) -> Result<Stream, Error> {
+        let fail = |source| Error::Connect { socket: self.socket.clone(), source };
+        let name = self.socket.as_path().to_fs_name::<GenericFilePath>().map_err(fail)?;
+        Stream::connect(name).await.map_err(|source| match source.kind() {
+            ErrorKind::NotFound | ErrorKind::ConnectionRefused => Error::NotRunning { socket: self.socket.clone() },
+            _ => fail(source),
+        })
+    }
+}
+
+/// Reads `body`, the answer to `request`.
+pub(crate) fn parse<T: DeserializeOwned>(request: &str, body: &str) -> Result<T, Error> {
+    serde_json::from_str(body).map_err(|error| Error::Nonsense { request: request.to_owned(), cause: error.to_string() })
+}

@@ -1,0 +1,26 @@
+//! One module per command; this one hands over to it.
+
+mod daemonise;
+mod exec;
+mod start;
+mod stats;
+mod status;
+mod stop;
+mod verify;
+
+use crate::args::{Arguments, Command};
+use crate::error::Error;
+use std::process::ExitCode;
+
+/// Does what the command line says.
+pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Error> {
+    match arguments.command {
+        Command::Exec(exec) => exec::run(&exec.command),
+        Command::Start => start::run(),
+        Command::Stop => stop::run(),
+        Command::Status => status::run(),
+        Command::Stats(options) => stats::run(&options),
+        Command::Verify => verify::run(),
+        Command::Become(target) => Err(daemonise::become_daemon(&target.program)),
+    }
+}

@@ -1,0 +1,116 @@
+//! `kache stats`: what became of the builds' compiles, as a table or as kached answers it.
+
+use crate::args;
+use crate::client::{SHORT, parse};
+use crate::error::Error;
+use crate::show::{BOLD, DIM};
+use crate::stats::{Quantiles, Stats};
+use crate::{place, show};
+use kache_config::ByteSize;
+use kache_model::{BypassReason, Outcome};
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+pub(crate) fn run(options: &args::Stats) -> Result<ExitCode, Error> {
+    let client = place::client()?;
+    let body = client.get("/v1/stats")?;
+    if options.json {
+        show::answer(body.trim_end());
+    } else {
+        show::answer(table(&parse("GET /v1/stats", &body)?));
+    }
+    if options.zero {
+        client.post("/v1/stats/zero", Some(SHORT))?;
+        show::note("counting from zero");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn table(stats: &Stats) -> String {
+    let mut out = format!("{BOLD}kached {}{BOLD:#}, pid {}, up {}\n", stats.version, stats.pid, show::duration(stats.uptime_secs));
+    units(&mut out, stats);
+    bypasses(&mut out, stats);
+    store(&mut out, stats);
+    latency(&mut out, stats);
+    out.truncate(out.trim_end().len());
+    out
+}
+
+fn heading(out: &mut String, text: &str) {
+    let _ = writeln!(out, "\n{BOLD}{text}{BOLD:#}");
+}
+
+fn line(out: &mut String, name: &str, value: impl std::fmt::Display, remark: &str) {
+    let _ = match remark {
+        "" => writeln!(out, "  {name:<18} {value:>10}"),
+        _ => writeln!(out, "  {name:<18} {value:>10}  {DIM}{remark}{DIM:#}"),
+    };
+}
+
+fn units(out: &mut String, stats: &Stats) {
+    let outcomes = &stats.outcomes;
+    let units = outcomes.units();
+    heading(out, "Compiles");
+    line(out, "units", units, &show::count(stats.requests, "request", "requests"));
+    let share = outcomes.hits().checked_mul(100).and_then(|hits| hits.checked_div(units)).map(|share| format!("{share} %"));
+    line(out, "hits", outcomes.hits(), &share.unwrap_or_default());
+    for (outcome, remark) in [
+        (Outcome::LocalHit, "from the local store"),
+        (Outcome::RemoteHit, "from the remote"),
+        (Outcome::Joined, "from a compile that was running already"),
+    ] {
+        line(out, &format!("  {}", outcome.name()), outcomes.get(outcome), remark);
+    }
+    line(out, "misses", outcomes.get(Outcome::Miss), "compiled and kept");
+    line(out, "bypasses", outcomes.get(Outcome::Bypass), if outcomes.get(Outcome::Bypass) > 0 { "reasons below" } else { "" });
+    line(out, "failed", outcomes.get(Outcome::Failed), "rustc reported an error");
+    line(out, "queries answered", stats.queries_answered, "-vV, --print");
+    line(out, "compiling saved", show::duration(stats.saved_compile_secs), "");
+}
+
+fn bypasses(out: &mut String, stats: &Stats) {
+    let mut reasons: Vec<(&str, u64)> =
+        stats.bypass_reasons.iter().map(|(name, count)| (name.as_str(), *count)).filter(|(_, count)| *count > 0).collect();
+    if reasons.is_empty() {
+        return;
+    }
+    reasons.sort_by_key(|(name, count)| (std::cmp::Reverse(*count), *name));
+    heading(out, "Bypassed");
+    for (name, count) in reasons {
+        // A newer daemon may know reasons that this program doesn't.
+        let known = BypassReason::ALL.iter().find(|reason| reason.name() == name);
+        line(out, name, count, known.map_or("", |reason| reason.meaning()));
+        if let Some(reason) = known {
+            let _ = writeln!(out, "  {:<18} {:>10}  {}", "", "", reason.advice());
+        }
+    }
+}
+
+fn store(out: &mut String, stats: &Stats) {
+    let store = stats.store;
+    heading(out, "Store");
+    line(out, "size", ByteSize(store.bytes), &format!("of {}", ByteSize(store.max_bytes)));
+    line(out, "artifacts", store.artifacts, &show::count(store.blobs, "blob", "blobs"));
+    line(out, "evicted", store.evicted_artifacts, "");
+    let restored = stats.restored_bytes;
+    let ways = [("reflink", restored.reflink), ("hard link", restored.hardlink), ("copy", restored.copy)];
+    let ways: Vec<String> =
+        ways.into_iter().filter(|(_, bytes)| *bytes > 0).map(|(way, bytes)| format!("{} by {way}", ByteSize(bytes))).collect();
+    line(out, "restored", ByteSize(restored.total()), &ways.join(", "));
+}
+
+fn latency(out: &mut String, stats: &Stats) {
+    let _ = writeln!(out, "\n{BOLD}{:<18} {:>10} {:>10} {:>10}{BOLD:#}", "Time in kached", "median", "90 %", "99 %");
+    for (name, quantiles) in [("hit", stats.latency_us.hit), ("miss, on top", stats.latency_us.miss_overhead)] {
+        let Quantiles { p50, p90, p99 } = quantiles;
+        let _ = writeln!(out, "  {name:<16} {:>10} {:>10} {:>10}", micros(p50), micros(p90), micros(p99));
+    }
+}
+
+fn micros(micros: Option<f64>) -> String {
+    match micros {
+        None => "-".to_owned(),
+        Some(micros) if micros < 1000.0 => format!("{micros:.0} µs"),
+        Some(micros) => format!("{:.1} ms", micros / 1000.0),
+    }
+}

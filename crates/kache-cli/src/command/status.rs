@@ -1,0 +1,59 @@
+//! `kache status`: is it running, where, how full.
+
+use crate::error::Error;
+use crate::show::{BOLD, DIM};
+use crate::stats::Stats;
+use crate::{exit, place, show};
+use kache_config::ByteSize;
+use serde::Deserialize;
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+/// `/v1/status`. Fields that come later are left alone.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Status {
+    pub(crate) version: String,
+    pub(crate) pid: i32,
+    pub(crate) uptime_secs: f64,
+    pub(crate) socket: String,
+    pub(crate) cache_dir: String,
+    #[serde(default)]
+    pub(crate) unknown_variables: Vec<String>,
+    #[serde(default)]
+    pub(crate) notices: Vec<String>,
+}
+
+pub(crate) fn run() -> Result<ExitCode, Error> {
+    let client = place::client()?;
+    let status: Status = match client.get_json("/v1/status") {
+        Ok(status) => status,
+        Err(Error::NotRunning { socket }) => {
+            show::answer(format_args!("kached isn't running\n  {DIM}socket{DIM:#}  {}", socket.display()));
+            return Ok(ExitCode::from(exit::NOT_RUNNING));
+        }
+        Err(error) => return Err(error),
+    };
+    show::answer(text(&status, &client.get_json("/v1/stats")?));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn text(status: &Status, stats: &Stats) -> String {
+    let Status { version, pid, uptime_secs, socket, cache_dir, unknown_variables, notices } = status;
+    let mut out = format!("{BOLD}kached {version}{BOLD:#}, pid {pid}, up {}\n", show::duration(*uptime_secs));
+    let store = stats.store;
+    let fill = match store.max_bytes {
+        0 => String::new(),
+        max => format!(" ({} %)", u128::from(store.bytes) * 100 / u128::from(max)),
+    };
+    let (bytes, max) = (ByteSize(store.bytes), ByteSize(store.max_bytes));
+    let _ = writeln!(out, "  socket     {socket}");
+    let _ = writeln!(out, "  cache dir  {cache_dir}");
+    let _ = write!(out, "  store      {bytes} of {max}{fill}, {}", show::count(store.artifacts, "artifact", "artifacts"));
+    for variable in unknown_variables {
+        let _ = write!(out, "\n  unknown    {variable}");
+    }
+    for notice in notices {
+        let _ = write!(out, "\n  notice     {notice}");
+    }
+    out
+}

@@ -1,0 +1,111 @@
+//! The daemon's counters as `/v1/stats` promises them. Fields that are not promised, or come later, are left alone.
+
+use kache_model::Outcome;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// All of them.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Stats {
+    pub(crate) version: String,
+    pub(crate) pid: u32,
+    pub(crate) uptime_secs: f64,
+    pub(crate) requests: u64,
+    pub(crate) outcomes: Outcomes,
+    pub(crate) bypass_reasons: BTreeMap<String, u64>,
+    pub(crate) queries_answered: u64,
+    pub(crate) restored_bytes: RestoredBytes,
+    pub(crate) saved_compile_secs: f64,
+    pub(crate) store: Store,
+    pub(crate) latency_us: Latency,
+}
+
+/// How compiles and probes ended.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Outcomes(BTreeMap<String, u64>);
+
+/// Bytes by the way in which they were placed.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(crate) struct RestoredBytes {
+    pub(crate) reflink: u64,
+    pub(crate) hardlink: u64,
+    pub(crate) copy: u64,
+}
+
+/// What the store holds.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(crate) struct Store {
+    pub(crate) artifacts: u64,
+    pub(crate) blobs: u64,
+    pub(crate) bytes: u64,
+    pub(crate) max_bytes: u64,
+    pub(crate) evicted_artifacts: u64,
+}
+
+/// Time spent in the daemon, microseconds.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(crate) struct Latency {
+    pub(crate) hit: Quantiles,
+    pub(crate) miss_overhead: Quantiles,
+}
+
+/// `None` where nothing was measured.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(crate) struct Quantiles {
+    pub(crate) p50: Option<f64>,
+    pub(crate) p90: Option<f64>,
+    pub(crate) p99: Option<f64>,
+}
+
+impl Outcomes {
+    pub(crate) fn get(&self, outcome: Outcome) -> u64 {
+        self.0.get(outcome.name()).copied().unwrap_or(0)
+    }
+
+    /// Compiles and probes.
+    pub(crate) fn units(&self) -> u64 {
+        Outcome::ALL.into_iter().map(|outcome| self.get(outcome)).sum()
+    }
+
+    /// Those that were restored.
+    pub(crate) fn hits(&self) -> u64 {
+        [Outcome::LocalHit, Outcome::RemoteHit, Outcome::Joined].into_iter().map(|outcome| self.get(outcome)).sum()
+    }
+}
+
+impl RestoredBytes {
+    pub(crate) fn total(&self) -> u64 {
+        self.reflink + self.hardlink + self.copy
+    }
+}
+
+/// What happened between two looks at the counters.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Difference {
+    pub(crate) units: u64,
+    pub(crate) hits: u64,
+    pub(crate) misses: u64,
+    pub(crate) bypasses: u64,
+    pub(crate) failed: u64,
+    pub(crate) saved_secs: f64,
+}
+
+impl Difference {
+    /// `None` if the counters were not one series: another daemon, or set to zero in between.
+    pub(crate) fn between(before: &Stats, after: &Stats) -> Option<Self> {
+        let moved = |count: &dyn Fn(&Outcomes) -> u64| count(&after.outcomes).checked_sub(count(&before.outcomes));
+        let of = |outcome: Outcome| moved(&|outcomes| outcomes.get(outcome));
+        if before.pid != after.pid || after.uptime_secs < before.uptime_secs {
+            return None;
+        }
+        Some(Self {
+            units: moved(&Outcomes::units)?,
+            hits: moved(&Outcomes::hits)?,
+            misses: of(Outcome::Miss)?,
+            bypasses: of(Outcome::Bypass)?,
+            failed: of(Outcome::Failed)?,
+            saved_secs: (after.saved_compile_secs - before.saved_compile_secs).max(0.0),
+        })
+    }
+}
