@@ -102,8 +102,8 @@ impl Environment {
         self.get(variable).map(read).transpose()
     }
 
-    /// Names that begin with `KACHE_` and mean nothing, set to whatever.
-    pub(crate) fn unknown_variables(&self) -> Vec<UnknownVariable> {
+    /// Names that begin with `KACHE_` and mean nothing, whatever their values. Sorted.
+    pub fn unknown_variables(&self) -> Vec<UnknownVariable> {
         let known = || VARIABLES.iter().map(|variable| variable.name);
         self.0
             .keys()

@@ -1,7 +1,7 @@
 //! `kache status`: is it running, where, how full.
 
 use crate::error::Error;
-use crate::show::{BOLD, DIM};
+use crate::show::BOLD;
 use crate::stats::Stats;
 use crate::{exit, place, show};
 use kache_config::ByteSize;
@@ -28,16 +28,29 @@ pub(crate) fn run() -> Result<ExitCode, Error> {
     let status: Status = match client.get_json("/v1/status") {
         Ok(status) => status,
         Err(Error::NotRunning { socket }) => {
-            show::answer(format_args!("kached isn't running\n  {DIM}socket{DIM:#}  {}", socket.display()));
+            let mut out = format!("kached isn't running\n  socket     {}", socket.display());
+            add_all(&mut out, "unknown", &own_unknown());
+            show::answer(out);
             return Ok(ExitCode::from(exit::NOT_RUNNING));
         }
         Err(error) => return Err(error),
     };
-    show::answer(text(&status, &client.get_json("/v1/stats")?));
+    show::answer(text(&status, &client.get_json("/v1/stats")?, own_unknown()));
     Ok(ExitCode::SUCCESS)
 }
 
-fn text(status: &Status, stats: &Stats) -> String {
+/// Variables that mean nothing in this shell: the builds that are started from here have them too.
+fn own_unknown() -> Vec<String> {
+    place::environment().unknown_variables().iter().map(ToString::to_string).collect()
+}
+
+fn add_all(out: &mut String, name: &str, values: &[String]) {
+    for value in values {
+        let _ = write!(out, "\n  {name:<9}  {value}");
+    }
+}
+
+fn text(status: &Status, stats: &Stats, mut own_unknown: Vec<String>) -> String {
     let Status { version, pid, uptime_secs, socket, cache_dir, unknown_variables, notices } = status;
     let mut out = format!("{BOLD}kached {version}{BOLD:#}, pid {pid}, up {}\n", show::duration(*uptime_secs));
     let store = stats.store;
@@ -49,11 +62,9 @@ fn text(status: &Status, stats: &Stats) -> String {
     let _ = writeln!(out, "  socket     {socket}");
     let _ = writeln!(out, "  cache dir  {cache_dir}");
     let _ = write!(out, "  store      {bytes} of {max}{fill}, {}", show::count(store.artifacts, "artifact", "artifacts"));
-    for variable in unknown_variables {
-        let _ = write!(out, "\n  unknown    {variable}");
-    }
-    for notice in notices {
-        let _ = write!(out, "\n  notice     {notice}");
-    }
+    own_unknown.retain(|variable| !unknown_variables.contains(variable));
+    add_all(&mut out, "unknown", unknown_variables);
+    add_all(&mut out, "unknown", &own_unknown);
+    add_all(&mut out, "notice", notices);
     out
 }

@@ -72,15 +72,17 @@ kached 0.1.0, pid 7, up 1 min 1 s
   cache dir  /c
   store      5 GiB of 10 GiB (50 %), 3 artifacts
   unknown    KACHE_MAXSIZE (did you mean KACHE_MAX_SIZE?)
+  unknown    KACHE_ELEPHANTS
   notice     a notice";
-    check(&place.run(&["status"]), 0, text, "");
+    let output = place.kache(&["status"]).env("KACHE_MAXSIZE", "1").env("KACHE_ELEPHANTS", "1").output().unwrap();
+    check(&place.said(output), 0, text, "");
 }
 
 #[test]
 fn without_a_daemon_questions_end_with_three() {
     let place = Place::new();
     check(&place.run(&["stats"]), 3, "", NOT_RUNNING);
-    check(&place.run(&["status"]), 3, "kached isn't running\n  socket  DIR/s", "");
+    check(&place.run(&["status"]), 3, "kached isn't running\n  socket     DIR/s", "");
     check(&place.run(&["stop"]), 0, "kached isn't running", "");
 }
 

@@ -57,3 +57,8 @@ fn a_relative_socket_is_refused() {
     let output = place.kache(&["stats"]).env("KACHE_SOCKET", "here").output().unwrap();
     check(&place.said(output), 2, "", "kache: error: KACHE_SOCKET must be an absolute path, not here");
 }
+
+#[test]
+fn a_compilers_path_as_first_argument_makes_it_a_wrapper() {
+    check(&Place::new().run(&["/bin/sh", "-c", "echo compiled; exit 4"]), 4, "compiled", "");
+}
