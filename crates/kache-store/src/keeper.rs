@@ -40,6 +40,7 @@ struct Desk {
     changed: bool,
     uses: bool,
     gc: bool,
+    sweep: bool,
     stop: bool,
     doomed: Vec<BlobId>,
     queue: Queue,
@@ -65,6 +66,11 @@ impl Keeper {
 
     pub(crate) fn want_gc(&self) {
         self.tell(|desk| (desk.gc, desk.changed) = (true, true));
+    }
+
+    /// Blobs may have lost the rows that name them.
+    pub(crate) fn want_sweep(&self) {
+        self.tell(|desk| (desk.sweep, desk.changed) = (true, true));
     }
 
     pub(crate) fn stop(&self) {
@@ -118,6 +124,9 @@ pub(crate) fn start(inner: &Arc<Inner>) -> io::Result<JoinHandle<()>> {
             inner.sweep_orphans();
         }
         while inner.keeper.wait() {
+            if std::mem::take(&mut inner.keeper.desk().sweep) {
+                inner.sweep_orphans();
+            }
             // What fails here (a full disk) stays visible in memory and is tried again with the next change.
             drop(inner.settle());
             if std::mem::take(&mut inner.keeper.desk().gc) && inner.gc(GcLimit { max_bytes: inner.max_bytes, max_age: None }).is_ok() {
@@ -139,19 +148,22 @@ impl Inner {
         };
         let result = {
             let _writer = self.writer();
-            let (uses, blobs) = self.shelf().take_dirty();
+            let unwritten = self.shelf().take_dirty();
             let written = self.index.write_durably(|transaction| {
                 let mut table = transaction.open_table(USES)?;
-                for (key, entry) in &uses {
+                for (key, entry) in &unwritten.uses {
                     table.insert(key.0.as_bytes(), (entry.used, entry.row_bytes))?;
                 }
                 let mut table = transaction.open_table(BLOBS)?;
-                for (id, entry) in &blobs {
+                for (id, entry) in &unwritten.blobs {
                     table.insert(id.0.as_bytes(), entry.row())?;
                 }
                 write_queue(transaction, &queue)
             });
-            written.inspect_err(|error| self.recover(error))
+            written.inspect_err(|error| {
+                self.recover(error);
+                self.shelf().still_dirty(&unwritten);
+            })
         };
         self.keeper.desk().queue.end_writing();
         match result {
@@ -210,7 +222,7 @@ impl Life {
             let last = number(meta.get("generation")?);
             let last_boot_generation = number(meta.get("boot_generation")?);
             let same_boot = meta.get("boot")?.is_some_and(|row| row.value() == boot.as_bytes());
-            let clean = meta.remove("clean")?.is_some() || last == 0;
+            let clean = meta.remove("clean")?.is_some();
             let mut suspects = suspects(meta.get("suspects")?.map(|row| row.value().to_vec()));
             if !same_boot {
                 suspects.extend(last_boot_generation..=last);

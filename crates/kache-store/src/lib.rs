@@ -307,12 +307,14 @@ impl Inner {
 
     /// After a failed write the database wants to be opened again; memory follows. The caller holds the writer's lock.
     pub(crate) fn recover(&self, error: &StoreError) {
-        if self.index.recover(error) {
-            if let Ok(mut fresh) = Shelf::load(&self.index) {
-                let mut shelf = self.shelf();
-                fresh.keep_pins_of(&mut shelf);
-                *shelf = fresh;
-            }
+        if self.index.recover(error)
+            && let Ok(mut fresh) = Shelf::load(&self.index)
+        {
+            let mut shelf = self.shelf();
+            fresh.keep_pins_of(&mut shelf);
+            *shelf = fresh;
+            drop(shelf);
+            self.keeper.want_sweep();
         }
     }
 

@@ -168,10 +168,10 @@ impl Job<'_> {
     /// somebody else's link has.
     fn link(&self, blob: &Metadata, to: &Path) -> Result<bool, PlaceError> {
         use rustix::io::Errno;
-        if blob.mode() & 0o7777 != self.mode {
-            if blob.nlink() > 1 || fs::set_permissions(&self.path, Permissions::from_mode(self.mode)).is_err() {
-                return Ok(false);
-            }
+        let fits = blob.mode() & 0o7777 == self.mode
+            || (blob.nlink() == 1 && fs::set_permissions(&self.path, Permissions::from_mode(self.mode)).is_ok());
+        if !fits {
+            return Ok(false);
         }
         match linkat(CWD, &self.path, CWD, to, AtFlags::empty()) {
             Ok(()) => Ok(true),

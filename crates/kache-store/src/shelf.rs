@@ -180,14 +180,27 @@ impl Shelf {
     }
 
     /// Hands out what the index hasn't seen.
-    pub(crate) fn take_dirty(&mut self) -> (Vec<(ArtifactKey, Entry)>, Vec<(BlobId, BlobEntry)>) {
+    pub(crate) fn take_dirty(&mut self) -> Unwritten {
         let touched = std::mem::take(&mut self.touched);
         let rechecked = std::mem::take(&mut self.rechecked);
-        (
-            touched.into_iter().filter_map(|key| Some((key, *self.artifacts.get(&key)?))).collect(),
-            rechecked.into_iter().filter_map(|id| Some((id, *self.blobs.get(&id)?))).collect(),
-        )
+        Unwritten {
+            uses: touched.into_iter().filter_map(|key| Some((key, *self.artifacts.get(&key)?))).collect(),
+            blobs: rechecked.into_iter().filter_map(|id| Some((id, *self.blobs.get(&id)?))).collect(),
+        }
     }
+
+    /// Takes back what [`Shelf::take_dirty`] handed out and could not be written.
+    pub(crate) fn still_dirty(&mut self, unwritten: &Unwritten) {
+        self.touched.extend(unwritten.uses.iter().map(|(key, _)| *key));
+        self.rechecked.extend(unwritten.blobs.iter().map(|(id, _)| *id));
+    }
+}
+
+/// Records that are newer in memory than in the index.
+#[derive(Debug)]
+pub(crate) struct Unwritten {
+    pub(crate) uses: Vec<(ArtifactKey, Entry)>,
+    pub(crate) blobs: Vec<(BlobId, BlobEntry)>,
 }
 
 /// Generations that ended without a clean mark, as kept in `meta`.

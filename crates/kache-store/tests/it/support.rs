@@ -98,3 +98,33 @@ pub(crate) fn files(dir: &Path) -> Vec<PathBuf> {
     }
     found
 }
+
+/// A copy of a store directory as a killed process would have left it: files with their times, no clean mark, no lock.
+pub(crate) fn snapshot(from: &Path, to: &Path) {
+    for source in files(from) {
+        let target = to.join(source.strip_prefix(from).unwrap());
+        std::fs::create_dir_all(target.parent().unwrap()).unwrap();
+        std::fs::copy(&source, &target).unwrap();
+        set_mtime(&target, mtime(&source));
+    }
+}
+
+pub(crate) fn mtime(path: &Path) -> std::time::SystemTime {
+    std::fs::metadata(path).unwrap().modified().unwrap()
+}
+
+pub(crate) fn set_mtime(path: &Path, time: std::time::SystemTime) {
+    std::fs::File::open(path).unwrap().set_modified(time).unwrap();
+}
+
+/// This test program again, to run one ignored test on `dir`.
+pub(crate) fn child(test: &str, dir: &Path) -> std::process::Command {
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test, "--ignored", "--nocapture", "--test-threads=1"]).env("STORE_TEST_DIR", dir);
+    command
+}
+
+/// The directory that a child was given.
+pub(crate) fn child_dir() -> PathBuf {
+    std::env::var_os("STORE_TEST_DIR").expect("run by another test only").into()
+}
