@@ -174,6 +174,6 @@ fn memory() -> String {
         .join(", ")
 }
 
-fn say(line: &str) -> std::io::Result<()> {
-    writeln!(std::io::stdout(), "{line}")
+fn say(line: &str) -> Result<(), Failure> {
+    Ok(writeln!(std::io::stdout(), "{line}")?)
 }
