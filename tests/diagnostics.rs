@@ -68,7 +68,9 @@ fn errors_inside_a_members_macro_show_its_source() {
 fn errors_inside_a_registry_crates_macro_show_its_source() {
     let broken = |machine: &Machine| {
         let project = samples::pair(machine.path("a"));
-        project.edit("Cargo.toml", "[dependencies]", "[dependencies]\ncfg-if = \"1\"");
+        project
+            .edit("Cargo.toml", "[dependencies]", "[dependencies]\ncfg-if = \"1\"")
+            .append("below/Cargo.toml", "[dependencies]\ncfg-if = \"1\"\n");
         project.append(
             "src/main.rs",
             "cfg_if::cfg_if! { if #[cfg(unix)] { fn a() -> u32 { \"\" } } else { } }\ncfg_if::cfg_if! { nonsense }\n",

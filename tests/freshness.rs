@@ -57,12 +57,12 @@ fn plain_cargo_between_two_builds_through_kache_does_not_mislead_it() {
     let machine = Machine::new();
     let project = samples::pair(machine.path("a"));
     machine.build(&project, &["build"]);
-    project.edit("below/src/lib.rs", "1", "2");
+    project.edit("below/src/lib.rs", "{ 1 }", "{ 2 }");
     machine.plain(project.path()).args(["build"]).ok();
     project.append("src/main.rs", "// another main\n");
     machine.build(&project, &["build"]);
     assert_eq!(run(project.file("target/debug/prog")), "2\n");
-    project.edit("below/src/lib.rs", "2", "1");
+    project.edit("below/src/lib.rs", "{ 2 }", "{ 1 }");
     machine.build(&project, &["build"]);
     assert_eq!(run(project.file("target/debug/prog")), "1\n");
     project.remove("target");

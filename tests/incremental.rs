@@ -12,16 +12,16 @@ fn a_session_continued_after_a_hit_gives_no_stale_binary() {
     let machine = Machine::new();
     let project = samples::pair(machine.path("a"));
     let other = samples::pair(machine.path("b"));
-    other.edit("below/src/lib.rs", "1", "2");
+    other.edit("below/src/lib.rs", "{ 1 }", "{ 2 }");
     with_incremental(&machine, &other, &["build"]);
 
     with_incremental(&machine, &project, &["build"]);
     assert_eq!(run(project.file("target/debug/prog")), "1\n");
-    project.edit("below/src/lib.rs", "1", "2");
+    project.edit("below/src/lib.rs", "{ 1 }", "{ 2 }");
     let second = with_incremental(&machine, &project, &["build"]);
     assert_eq!(second.compiled(), 0, "v2 is a hit");
     assert_eq!(run(project.file("target/debug/prog")), "2\n");
-    project.edit("below/src/lib.rs", "2", "1").append("below/src/lib.rs", "// the session's own v1, with a comment\n");
+    project.edit("below/src/lib.rs", "{ 2 }", "{ 1 }").append("below/src/lib.rs", "// the session's own v1, with a comment\n");
     let third = with_incremental(&machine, &project, &["build", "-p", "below"]);
     assert_eq!(third.miss, 1, "v1 with a comment is a miss");
     with_incremental(&machine, &project, &["build"]);

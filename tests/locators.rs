@@ -120,7 +120,7 @@ fn a_library_that_only_includes_by_manifest_directory_is_shared() {
 #[test]
 fn a_macro_of_another_crate_that_names_the_manifest_directory_counts_where_it_is_expanded() {
     let machine = Machine::new();
-    let project = samples::pair(machine.path("a"));
+    let project = samples::pair(machine.path("origin"));
     project.write("below/src/lib.rs", "#[macro_export]\nmacro_rules! here { () => { env!(\"CARGO_MANIFEST_DIR\").len() } }\n");
     project.edit("src/main.rs", "below::value()", "below::here!()");
     for at in ["a", "longer", "a-good-deal-longer"] {

@@ -78,7 +78,7 @@ fn main() {
     project.remove("target");
     assert_eq!(machine.restores(&project, &["build"]), cold.miss);
     machine.is_fresh(&project, &["build"]);
-    project.edit("inner/below/src/lib.rs", "1", "2");
+    project.edit("inner/below/src/lib.rs", "{ 1 }", "{ 2 }");
     machine.build(&project, &["build"]);
     assert_eq!(run(project.file("target/debug/prog")), "2\n");
 }

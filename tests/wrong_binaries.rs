@@ -46,10 +46,10 @@ fn a_static_library_beside_its_dependents_is_never_older_than_they_think() {
     let project = samples::pair(machine.path("a"));
     project.append("below/Cargo.toml", "[lib]\ncrate-type = [\"staticlib\", \"rlib\"]\n");
     machine.build(&project, &["build"]);
-    project.edit("below/src/lib.rs", "1", "2");
+    project.edit("below/src/lib.rs", "{ 1 }", "{ 2 }");
     machine.build(&project, &["build"]);
     assert_eq!(printed(&project), "2\n");
-    project.edit("below/src/lib.rs", "2", "1");
+    project.edit("below/src/lib.rs", "{ 2 }", "{ 1 }");
     machine.restores(&project, &["build", "-p", "below"]);
     machine.restores(&project, &["build"]);
     assert_eq!(printed(&project), "1\n");
@@ -61,9 +61,9 @@ fn a_library_restored_alone_reaches_its_dependents() {
     let machine = Machine::new();
     let project = samples::pair(machine.path("a"));
     machine.build(&project, &["build"]);
-    project.edit("below/src/lib.rs", "1", "2");
+    project.edit("below/src/lib.rs", "{ 1 }", "{ 2 }");
     machine.build(&project, &["build"]);
-    project.edit("below/src/lib.rs", "2", "1");
+    project.edit("below/src/lib.rs", "{ 2 }", "{ 1 }");
     machine.restores(&project, &["build", "-p", "below"]);
     machine.restores(&project, &["build"]);
     assert_eq!(printed(&project), "1\n");

@@ -185,10 +185,11 @@ impl Built {
         Json(self.stdout.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
     }
 
-    /// Standard error without the line that tells the time, and standard output: what must look the same with and without kache.
+    /// Standard output, and standard error without Cargo's lines about time and about other Cargos: what must look the same with and
+    /// without kache.
     pub fn seen(&self) -> (String, String) {
-        let timeless = |line: &&str| !line.contains("Finished") && !line.starts_with("Finished");
-        (self.stdout.clone(), self.stderr.lines().filter(timeless).collect::<Vec<_>>().join("\n"))
+        let same = |line: &&str| !["Finished", "Blocking", "Locking"].iter().any(|word| line.contains(word));
+        (self.stdout.clone(), self.stderr.lines().filter(same).collect::<Vec<_>>().join("\n"))
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 pub fn http_get(socket: &Path, target: &str) -> io::Result<(u16, Vec<u8>)> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-    write!(stream, "GET {target} HTTP/1.1\r\nHost: kache\r\nConnection: close\r\n\r\n")?;
+    stream.write_all(format!("GET {target} HTTP/1.1\r\nHost: kache\r\nConnection: close\r\n\r\n").as_bytes())?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     let bad = || io::Error::new(io::ErrorKind::InvalidData, format!("not an HTTP answer: {:?}", String::from_utf8_lossy(&answer)));
