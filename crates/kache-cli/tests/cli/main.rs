@@ -2,7 +2,9 @@
 
 mod exec;
 mod fake;
+mod map;
 mod questions;
+mod readme;
 mod service;
 mod usage;
 

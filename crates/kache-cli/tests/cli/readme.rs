@@ -1,0 +1,58 @@
+//! The READMEs say what the code says: tables equal to the code's, and tests that exist.
+
+use kache_config::VARIABLES;
+use kache_model::BypassReason;
+use std::path::{Path, PathBuf};
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_owned()
+}
+
+/// The text between a table's two comments in README.md has to be `table`. `KACHE_README=write` writes it.
+fn check(begin: &str, end: &str, table: &str) {
+    let path = workspace().join("README.md");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (head, rest) = text.split_once(begin).unwrap();
+    let (current, tail) = rest.split_once(end).unwrap();
+    if std::env::var_os("KACHE_README").is_some_and(|value| value == "write") {
+        std::fs::write(&path, format!("{head}{begin}\n{table}{end}{tail}")).unwrap();
+        return;
+    }
+    assert_eq!(current.trim(), table.trim(), "write it anew: KACHE_README=write cargo test -p kache-cli readme -- --test-threads=1");
+}
+
+#[test]
+fn the_bypass_reasons_are_the_models() {
+    let rows = BypassReason::ALL.iter().map(|reason| format!("| `{}` | {} | {} |\n", reason.name(), reason.meaning(), reason.advice()));
+    let table = format!("| reason | meaning | what to do |\n|---|---|---|\n{}", rows.collect::<String>());
+    check("<!-- bypass reasons: kept equal to kache-model by a test -->", "<!-- end of bypass reasons -->", &table);
+}
+
+#[test]
+fn the_variables_are_the_configurations() {
+    let rows = VARIABLES.iter().map(|variable| {
+        let key = variable.key.map(|key| format!("`{key}`")).unwrap_or_default();
+        format!("| `{}` | {key} | {} |\n", variable.name, variable.meaning)
+    });
+    let table = format!("| variable | key | meaning |\n|---|---|---|\n{}", rows.collect::<String>());
+    check("<!-- variables: kept equal to kache-config by a test -->", "<!-- end of variables -->", &table);
+}
+
+/// In `crates/README.md` a test is named as `path/of/file.rs`: `its_name`, `another`.
+#[test]
+fn tests_that_the_map_names_exist() {
+    let text = std::fs::read_to_string(workspace().join("crates/README.md")).unwrap();
+    let mut file: Option<String> = None;
+    let mut found = 0;
+    for word in text.split('`').skip(1).step_by(2) {
+        if word.ends_with(".rs") {
+            let source = std::fs::read_to_string(workspace().join(word)).unwrap_or_else(|error| panic!("{word}: {error}"));
+            file = Some(source);
+        } else if word.matches('_').count() >= 2 && !word.contains(['/', ' ', ':', '.']) {
+            let source = file.as_ref().unwrap_or_else(|| panic!("{word} stands behind no file"));
+            assert!(source.contains(&format!("fn {word}(")), "{word} isn't where crates/README.md says");
+            found += 1;
+        }
+    }
+    assert!(found >= 16, "only {found} tests are named");
+}
