@@ -13,6 +13,7 @@ mod edits;
 mod freshness;
 mod incremental;
 mod locators;
+mod odd_invocations;
 mod oracle;
 mod paths;
 mod probes;
