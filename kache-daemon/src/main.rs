@@ -1,2 +1,154 @@
-//! (in the making)
-fn main() {}
+//! `kached`: the daemon that remembers what rustc made.
+//!
+//! Runs in the foreground, logs to standard error, prints one line that begins with `kached ready` when it can be asked. SIGTERM and
+//! SIGINT end it in an orderly way. Exit codes: 0 after a stop, 1 for trouble, 2 for wrong usage, 3 if another kached has
+//! the cache directory or the socket.
+//!
+//! `kached __compile …` isn't the daemon: it runs one compile for a shim that has no standard library.
+
+mod archive;
+mod capture;
+mod conversation;
+mod engine;
+mod files;
+mod http;
+mod inflight;
+mod lease;
+mod linker;
+mod outputs;
+mod queries;
+mod question;
+mod restore;
+mod server;
+mod sources;
+mod spawn;
+mod stats;
+mod toolchain;
+mod verify;
+
+use anyhow::Context as _;
+use engine::{Engine, Settings};
+use http::Front;
+use kache_config::{Config, Environment};
+use kache_store::{OpenError, Options, Store};
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+const USAGE: &str = "\
+kached: the daemon of kache, a build cache for Rust
+
+Usage: kached            run in the foreground until SIGTERM or SIGINT
+       kached --version
+       kached --help
+
+Configuration: /etc/kache/config.toml, ~/.config/kache/config.toml, KACHE_* variables.
+Ask it with `kache status` and `kache stats`; `kache start` runs it in the background.
+";
+
+fn main() -> ExitCode {
+    let mut args = std::env::args_os().skip(1);
+    match args.next() {
+        Some(word) if word == "__compile" => kache_proto::wrapper::run_compile(args),
+        Some(word) if word == "--version" || word == "-V" => say(&format!("kached {}\n", env!("CARGO_PKG_VERSION"))),
+        Some(word) if word == "--help" || word == "-h" => say(USAGE),
+        Some(word) => {
+            complain(&format!("kached: unexpected argument {}; see kached --help", word.display()));
+            ExitCode::from(2)
+        }
+        None => match run() {
+            Ok(code) => code,
+            Err(error) => {
+                complain(&format!("kached: {error:#}"));
+                ExitCode::FAILURE
+            }
+        },
+    }
+}
+
+fn say(text: &str) -> ExitCode {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn complain(text: &str) {
+    // Nobody is left to tell if standard error is gone.
+    let _nobody = writeln!(std::io::stderr(), "{text}");
+}
+
+fn run() -> anyhow::Result<ExitCode> {
+    let started = Instant::now();
+    let env = std::env::vars_os().collect::<Environment>();
+    let config = Config::load(&env)?;
+    let filter = tracing_subscriber::EnvFilter::try_new(&config.log).with_context(|| format!("log = {:?}", config.log))?;
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    let socket = kache_proto::socket_path(|name| std::env::var_os(name))?;
+    let dir = config.cache.dir.clone();
+    let max_bytes = config.cache.size_limit().with_context(|| format!("size of the disk below {}", dir.display()))?.0;
+    let store = match Store::open(&dir, Options { max_bytes }) {
+        Ok(store) => store,
+        Err(OpenError::Busy { dir }) => return Ok(taken(&format!("another kached uses the cache directory {}", dir.display()))),
+        Err(error) => return Err(error.into()),
+    };
+    // The build's directories come and go; the daemon must not keep one of them busy.
+    std::env::set_current_dir("/")?;
+    let runner = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("kached"));
+    let engine = Arc::new(Engine::new(Settings { salt: config.cache.salt.clone(), remap: config.cache.remap, runner }, store));
+    let front = Front {
+        engine,
+        socket: socket.clone(),
+        cache_dir: dir,
+        unknown_variables: config.unknown_variables.iter().map(ToString::to_string).collect(),
+        notices: config.notices.clone(),
+        started,
+        stop: CancellationToken::new(),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("kached").build()?;
+    let code = runtime.block_on(serve(Arc::new(front)));
+    // Compiles whose shims are still at work lose their daemon, not their result.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    code
+}
+
+async fn serve(front: Arc<Front>) -> anyhow::Result<ExitCode> {
+    let listener = match server::listen(&front.socket) {
+        Ok(listener) => listener,
+        Err(error @ server::ListenError::Taken(_)) => return Ok(taken(&error.to_string())),
+        Err(error) => return Err(error.into()),
+    };
+    stop_on_signals(&front)?;
+    for name in &front.unknown_variables {
+        tracing::warn!("unknown variable {name}");
+    }
+    for notice in &front.notices {
+        tracing::warn!("{notice}");
+    }
+    complain(&format!("kached ready: {} (pid {}, cache {})", front.socket.display(), std::process::id(), front.cache_dir.display()));
+    server::serve(listener, Arc::clone(&front)).await;
+    let _gone = std::fs::remove_file(&front.socket);
+    front.engine.store.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn stop_on_signals(front: &Arc<Front>) -> std::io::Result<()> {
+    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
+        let mut signals = signal(kind)?;
+        let stop = front.stop.clone();
+        tokio::spawn(async move {
+            signals.recv().await;
+            stop.cancel();
+        });
+    }
+    Ok(())
+}
+
+fn taken(message: &str) -> ExitCode {
+    complain(&format!("kached: {message}"));
+    ExitCode::from(3)
+}

@@ -1,0 +1,224 @@
+//! Takes what rustc made.
+//!
+//! In two halves. Before the shim gets its `Done`, everything that a later step could disturb or that dependents need is taken: stamps of all outputs,
+//! the metadata and shared objects (Cargo stamps metadata in `check` builds, dependents ask for its digest), hard links
+//! of `.rlib`s. Behind the reply, the rest is copied and hashed, scanned for machine-local paths, and published.
+//!
+//! Promise: published bytes are the bytes that rustc left; an output that changed in between is not published.
+
+use crate::archive;
+use crate::engine::Engine;
+use crate::files;
+use crate::lease::Lease;
+use crate::question::Question;
+use crate::restore::renew;
+use crate::sources::{NotStored, Observed};
+use kache_model::artifact::DepInfoText;
+use kache_model::{Artifact, ArtifactKey, Digest, FileStamp, Mentions, Output, Role, Spelling};
+use kache_proto::Report;
+use kache_rustc::scan::Scanner;
+use kache_rustc::{Expected, NativeLibrary, streams};
+use kache_store::{Capture, Publication, StagedBlob};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// A compile that succeeded (or a probe that ended), on its way into the store.
+#[derive(Debug)]
+pub(crate) struct Captured {
+    question: Arc<Question>,
+    report: Report,
+    observed: Observed,
+    dep_info: Option<DepInfoText>,
+    outputs: Vec<Taken>,
+    /// Held until the artifact can be found, so that whoever asks for it waits.
+    _lease: Lease,
+    continued_session: bool,
+    status: i32,
+}
+
+impl Captured {
+    /// The question that it answers.
+    pub(crate) fn question(&self) -> Arc<Question> {
+        Arc::clone(&self.question)
+    }
+}
+
+#[derive(Debug)]
+struct Taken {
+    expected: Expected,
+    path: PathBuf,
+    stamp: FileStamp,
+    blob: Option<Scanned>,
+}
+
+/// A blob in staging, and what the scan saw in it.
+#[derive(Debug)]
+struct Scanned {
+    blob: StagedBlob,
+    spells_a_root: bool,
+    mentions: Mentions,
+}
+
+impl Engine {
+    /// The first half: everything that must happen before the shim may exit.
+    pub(crate) fn capture(
+        &self,
+        question: &Arc<Question>,
+        report: Report,
+        status: i32,
+        lease: Lease,
+        continued_session: bool,
+    ) -> Result<Captured, NotStored> {
+        if report.truncated {
+            return Err(NotStored::Truncated);
+        }
+        let dir = question.out_dir();
+        let mut outputs = Vec::new();
+        for expected in question.compile.expected_outputs() {
+            let path = dir.join(&expected.name);
+            match files::stamp(&path) {
+                Ok(mut stamp) => {
+                    if question.inputs.incremental && expected.role == Role::Metadata && stamp.mtime < question.began {
+                        // rustc linked it from its session with its old mtime: Cargo would think nothing changed.
+                        renew(&path).map_err(|source| NotStored::Read { path: path.clone(), source })?;
+                        stamp = files::stamp(&path).map_err(|source| NotStored::Read { path: path.clone(), source })?;
+                    }
+                    outputs.push(Taken { expected, path, stamp, blob: None });
+                }
+                Err(_) if !expected.required || status != 0 => {}
+                Err(_) => return Err(NotStored::OutputMissing(expected.name)),
+            }
+        }
+        let dep_info = question.compile.dep_info_name().and_then(|name| {
+            let text = std::fs::read(dir.join(&name)).ok()?;
+            Some(DepInfoText { name, text })
+        });
+        if dep_info.is_none() && question.compile.dep_info_name().is_some() && !self.is_closed(question) {
+            return Err(NotStored::NoDepInfo("rustc wrote none".into()));
+        }
+        let observed = self.observed(question, dep_info.as_ref().map(|dep_info| dep_info.text.as_slice()))?;
+        for taken in &mut outputs {
+            if matches!(taken.expected.role, Role::Metadata | Role::SharedObject) {
+                taken.blob = Some(self.take(question, taken)?);
+            }
+        }
+        self.remember(question, &observed, &outputs);
+        Ok(Captured { question: Arc::clone(question), report, observed, dep_info, outputs, _lease: lease, continued_session, status })
+    }
+
+    /// Lets dependents know what the new libraries are.
+    fn remember(&self, question: &Question, observed: &Observed, outputs: &[Taken]) {
+        let find = |role| outputs.iter().find(|taken| taken.expected.role == role);
+        let digest = |role| find(role).and_then(|taken: &Taken| taken.blob.as_ref()).map(|scanned| scanned.blob.id().0);
+        let metadata = digest(Role::Metadata);
+        let interface = metadata.or_else(|| if question.inputs.incremental { None } else { digest(Role::SharedObject) });
+        let own = outputs.iter().filter_map(|taken| taken.blob.as_ref()).fold(Mentions::NONE, |all, scanned| all.union(scanned.mentions));
+        for taken in outputs {
+            if !matches!(taken.expected.role, Role::Metadata | Role::Rlib | Role::SharedObject) {
+                continue;
+            }
+            // A library without metadata beside it can't be pinned before it is hashed; `publish` will not be waited for, so its dependents
+            // are keyed by what went into it alone.
+            let bytes = taken.blob.as_ref().map(|scanned| scanned.blob.id().0);
+            let origin = question.origin(observed.content, interface, own);
+            self.outputs.remember(&self.store, &taken.path, taken.stamp, bytes, origin);
+        }
+    }
+
+    /// Takes one output into staging, hashed and scanned in one pass.
+    fn take(&self, question: &Question, taken: &Taken) -> Result<Scanned, NotStored> {
+        // rustc replaces a library by rename, so a link keeps what it made. Not for what people write into (`strip` on a member's).
+        let capture = if question.compile.placement_shared(taken.expected.role) { Capture::Link } else { Capture::Copy };
+        let mut scanner = Scanner::new(&question.roots);
+        let blob = self.store.stage(&taken.path, capture, &mut |chunk| scanner.push(chunk))?;
+        let now = files::stamp(&taken.path).map_err(|source| NotStored::Read { path: taken.path.clone(), source })?;
+        if !now.same_output(&taken.stamp) {
+            return Err(NotStored::Moved(taken.path.clone()));
+        }
+        let seen = scanner.finish();
+        Ok(Scanned { blob, spells_a_root: seen.root.is_some(), mentions: seen.mentions })
+    }
+
+    /// The second half: hash the rest, decide whether the result is portable, publish.
+    pub(crate) fn publish(&self, captured: Captured) -> Result<ArtifactKey, NotStored> {
+        let Captured { question, report, observed, dep_info, outputs, _lease: lease, continued_session, status } = captured;
+        let mut blobs = Vec::with_capacity(outputs.len());
+        let mut listed = Vec::with_capacity(outputs.len());
+        let (mut bound, mut mentions) = (false, Mentions::NONE);
+        for mut taken in outputs {
+            let scanned = match taken.blob.take() {
+                Some(scanned) => scanned,
+                None => self.take(&question, &taken)?,
+            };
+            if taken.expected.role == Role::Rlib {
+                audit(&question, &taken)?;
+            }
+            bound |= scanned.spells_a_root;
+            mentions = mentions.union(scanned.mentions);
+            listed.push(Output {
+                role: taken.expected.role,
+                name: taken.expected.name,
+                executable: scanned.blob.executable(),
+                blob: scanned.blob.id(),
+                len: scanned.blob.len(),
+            });
+            blobs.push(scanned.blob);
+        }
+        let Observed { mut set, content } = observed;
+        set.bound = bound;
+        set.noisy = streams::has_diagnostics(&report.stderr);
+        let key = ArtifactKey::derive(&content, &set, &question.roots, &question.compile.diagnostics());
+        let hide = |text: &[u8], spelling| question.roots.hide(text, spelling);
+        let artifact = Artifact {
+            package: question.compile.package.clone(),
+            crate_name: question.compile.crate_name.clone(),
+            unit: question.unit,
+            content,
+            outputs: listed,
+            dep_info: dep_info.map(|DepInfoText { name, text }| DepInfoText { name, text: hide(&text, Spelling::DepInfo) }),
+            stdout: hide(&report.stdout, Spelling::Plain),
+            stderr: hide(&report.stderr, question.compile.spelling()),
+            status,
+            compile_millis: report.wall_millis,
+            continued_session,
+            bound,
+            mentions,
+            runs_macros: question.closure.runs_macros,
+        };
+        let new =
+            Publication { key, unit: question.unit, unit_inputs: question.inputs.clone(), set, artifact, blobs, pending_upload: false };
+        self.store.publish(new)?;
+        drop(lease);
+        Ok(key)
+    }
+}
+
+/// `#[link(kind = "static")]` bundles a library that no argument names; its members show in the archive.
+fn audit(question: &Question, taken: &Taken) -> Result<(), NotStored> {
+    if question.compile.wants().libraries.iter().any(NativeLibrary::bundled) {
+        return Ok(());
+    }
+    let members = archive::members(&taken.path).map_err(|source| NotStored::Read { path: taken.path.clone(), source })?;
+    let own = |name: &String| name == "lib.rmeta" || (name.starts_with(&*question.compile.crate_name) && name.ends_with(".rcgu.o"));
+    match members.into_iter().find(|name| !own(name)) {
+        None => Ok(()),
+        Some(member) => Err(NotStored::Unexplained(format!("{}({member})", taken.expected.name))),
+    }
+}
+
+/// Whether two sets of outputs are the same, for the verify mode; names what differs.
+pub(crate) fn differences(stored: &Artifact, question: &Question, made: &[(String, Role, Digest)]) -> Vec<String> {
+    let mut list = Vec::new();
+    for (name, role, digest) in made {
+        // Members of an incremental library are named by session; its metadata says whether it means the same.
+        if question.inputs.incremental && *role != Role::Metadata {
+            continue;
+        }
+        match stored.outputs.iter().find(|output| output.name == *name) {
+            Some(output) if output.blob.0 == *digest => {}
+            Some(_) => list.push(format!("{name} differs")),
+            None => list.push(format!("{name} isn't stored")),
+        }
+    }
+    list
+}

@@ -1,0 +1,127 @@
+//! One shim's connection, from its question to the last answer. Bytes and waiting only: what is said is the engine's business.
+//!
+//! Promises: the connection is the lease (its end drops the ticket); a shim that waits hears `Working` long before it would
+//! take the daemon for hung; no disk work runs on the async threads.
+
+use crate::engine::{Answer, Engine, Ticket};
+use kache_proto::decode::Decoder;
+use kache_proto::{Message, Plan, ProtocolError, Reply, Report, Request, wire};
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio_util::task::TaskTracker;
+
+/// Well below the second after which a shim gives up on the first byte.
+const STILL_WORKING: Duration = Duration::from_millis(400);
+
+/// Why a conversation ended early. None of these is the build's problem: the shim runs rustc.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConversationError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Protocol(#[from] ProtocolError),
+    #[error("a {0} where a report was due")]
+    OutOfTurn(&'static str),
+    #[error("the engine panicked: {0}")]
+    Engine(#[from] tokio::task::JoinError),
+}
+
+/// Holds the conversation on `stream`; `first` is what was already read from it. Publishing goes on behind it, in `publishing`.
+pub(crate) async fn hold<S>(engine: Arc<Engine>, publishing: TaskTracker, stream: S, first: &[u8]) -> Result<(), ConversationError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut line = Line { stream, decoder: Decoder::new() };
+    line.decoder.push(first);
+    line.stream.write_all(&wire::preamble()).await?;
+    let Some(request) = line.request().await? else { return Ok(()) };
+    engine.stats.request();
+    let request = Arc::new(request);
+    let mut waited = false;
+    loop {
+        let answer = {
+            let (engine, request) = (Arc::clone(&engine), Arc::clone(&request));
+            line.working(tokio::task::spawn_blocking(move || engine.ask(&request, waited))).await??
+        };
+        match answer {
+            Answer::Reply(reply) => return line.say(&reply).await,
+            Answer::Wait(waiter) => line.working(waiter.ended()).await?,
+            Answer::Compile(ticket, plan) => return line.compile(engine, publishing, ticket, plan).await,
+        }
+        waited = true;
+    }
+}
+
+struct Line<S> {
+    stream: S,
+    decoder: Decoder,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Line<S> {
+    async fn say(&mut self, reply: &Reply) -> Result<(), ConversationError> {
+        self.stream.write_all(&reply.encode()?).await?;
+        Ok(())
+    }
+
+    /// The next message; `None` at a clean end.
+    async fn hear(&mut self) -> Result<Option<Message>, ConversationError> {
+        let mut buffer = vec![0; 16 * 1024];
+        loop {
+            if let Some(message) = self.decoder.next_message()? {
+                return Ok(Some(message));
+            }
+            let n = self.stream.read(&mut buffer).await?;
+            if n == 0 {
+                return Ok(None);
+            }
+            self.decoder.push(&buffer[..n]);
+        }
+    }
+
+    async fn request(&mut self) -> Result<Option<Request>, ConversationError> {
+        match self.hear().await? {
+            None => Ok(None),
+            Some(Message::Request(request)) => Ok(Some(request)),
+            Some(_) => Err(ConversationError::OutOfTurn("message")),
+        }
+    }
+
+    /// Waits for `work`, telling the shim now and then that it goes on; ends early when the shim is gone.
+    async fn working<T>(&mut self, work: impl Future<Output = T>) -> Result<T, ConversationError> {
+        let mut work = std::pin::pin!(work);
+        loop {
+            match tokio::time::timeout(STILL_WORKING, &mut work).await {
+                Ok(result) => return Ok(result),
+                Err(_) => self.say(&Reply::Working).await?,
+            }
+        }
+    }
+
+    async fn compile(
+        &mut self,
+        engine: Arc<Engine>,
+        publishing: TaskTracker,
+        ticket: Box<Ticket>,
+        plan: Plan,
+    ) -> Result<(), ConversationError> {
+        self.say(&Reply::Compile(plan)).await?;
+        let report: Report = match self.hear().await? {
+            // The shim or its rustc was killed: the ticket goes, and with it the lease.
+            None => return Ok(()),
+            Some(Message::Report(report)) => report,
+            Some(Message::Request(_)) => return Err(ConversationError::OutOfTurn("request")),
+            Some(Message::Reply(_)) => return Err(ConversationError::OutOfTurn("reply")),
+        };
+        let captured = {
+            let engine = Arc::clone(&engine);
+            self.working(tokio::task::spawn_blocking(move || engine.finish(*ticket, report))).await??
+        };
+        if let Some(captured) = captured {
+            publishing.spawn_blocking(move || engine.keep(captured));
+        }
+        self.say(&Reply::Done).await
+    }
+}

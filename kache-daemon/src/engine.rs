@@ -1,0 +1,333 @@
+//! The way of one invocation, from the shim's question to the artifact in the store. Read this first.
+//!
+//! ```text
+//! ask      judge the command line ......... bypass: rustc runs as if there were no cache
+//!          query (-vV, --print) ........... answered from memory
+//!          question: toolchain, externs, linker, native libraries → unit key
+//!          for each known input set: contents now → artifact key → local store → restore, replay   HIT
+//!          lease: somebody compiles this already? wait for it and ask again
+//!          plan ........................... the shim runs rustc                                    MISS
+//! finish   rustc failed → nothing is stored (a probe's failure is a result like any other)
+//!          capture what dependents need, then the shim may exit
+//! publish  behind the reply: hash, scan for machine-local paths, store
+//! ```
+//!
+//! Everything in here is synchronous and may touch the disk; [`crate::conversation`] calls it from blocking threads. No error of the cache's own
+//! leaves this file as anything but a bypass, a miss or a line in the log.
+
+use crate::capture::Captured;
+use crate::files::{self, Files};
+use crate::inflight::InFlights;
+use crate::lease::{Lease, Leases, Waiter};
+use crate::linker::Linkers;
+use crate::outputs::{Origin, Outputs};
+use crate::queries::Queries;
+use crate::question::Question;
+use crate::restore::RestoreError;
+use crate::sources::NotStored;
+use crate::stats::Stats;
+use crate::toolchain::{Toolchain, Toolchains};
+use crate::verify::{self, VerifyMode};
+use kache_model::{ArtifactKey, Bypass, BypassReason, Digest, Outcome};
+use kache_proto::{Plan, Reply, Report, Request, Status, Stdin};
+use kache_rustc::{Argfile, Compile, Env, Invocation, Shape, Source, Verdict};
+use kache_store::{Held, PlaceError, Store};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What the engine takes from the configuration.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// Goes into every key.
+    pub(crate) salt: String,
+    /// Whether rustc is told to spell roots as placeholders.
+    pub(crate) remap: bool,
+    /// The daemon's own path: shims without a standard library hand compiles over to it.
+    pub(crate) runner: PathBuf,
+}
+
+/// Everything that an invocation meets.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    pub(crate) settings: Settings,
+    pub(crate) store: Store,
+    pub(crate) files: Files,
+    pub(crate) outputs: Outputs,
+    pub(crate) linkers: Linkers,
+    pub(crate) stats: Stats,
+    pub(crate) leases: Leases,
+    pub(crate) toolchains: Toolchains,
+    queries: Queries,
+    inflight: InFlights,
+}
+
+/// What becomes of a question.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// The last word.
+    Reply(Reply),
+    /// The shim runs rustc and reports.
+    Compile(Box<Ticket>, Plan),
+    /// Somebody else is making it: wait, then ask again.
+    Wait(Waiter),
+}
+
+/// A compile that the shim was told to run. Dropping it gives the lease back.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    task: Task,
+    /// What the daemon took to get here.
+    asked: Duration,
+}
+
+#[derive(Debug)]
+enum Task {
+    Query(Digest),
+    Compile { question: Arc<Question>, lease: Lease, continued_session: bool, _inflight: crate::inflight::Entry },
+    Verify { question: Arc<Question>, held: Held },
+}
+
+impl Engine {
+    pub(crate) fn new(settings: Settings, store: Store) -> Self {
+        Self {
+            settings,
+            store,
+            files: Files::default(),
+            outputs: Outputs::default(),
+            linkers: Linkers::default(),
+            stats: Stats::new(),
+            leases: Leases::default(),
+            toolchains: Toolchains::default(),
+            queries: Queries::default(),
+            inflight: InFlights::default(),
+        }
+    }
+
+    /// Answers a shim. `waited`: this question has waited for somebody else's compile before.
+    pub(crate) fn ask(&self, request: &Arc<Request>, waited: bool) -> Answer {
+        let (start, began) = (Instant::now(), files::now());
+        match self.answer(request, waited, start, began) {
+            Ok(answer) => answer,
+            Err(bypass) => {
+                tracing::info!(%bypass, "bypass");
+                self.stats.bypass(&bypass);
+                Answer::Reply(Reply::Exec { reason: bypass.to_string() })
+            }
+        }
+    }
+
+    fn answer(&self, request: &Arc<Request>, waited: bool, start: Instant, began: i128) -> Result<Answer, Bypass> {
+        same_filesystem(request)?;
+        let env: Env = request.env.iter().map(|(name, value)| (name, value)).collect();
+        let stdin = match &request.stdin {
+            Stdin::NotRead => None,
+            Stdin::Bytes(bytes) => Some(bytes.as_slice()),
+            Stdin::TooLarge => return Err(Bypass::new(BypassReason::StdinTooLarge, "")),
+        };
+        let invocation = Invocation { argv: &request.argv, cwd: &request.cwd, env: &env, stdin };
+        match kache_rustc::judge(&invocation, &mut |path| std::fs::read(path)) {
+            Verdict::Bypass(bypass) => Err(bypass),
+            Verdict::Query(query) => {
+                let key = query.key(&self.toolchain(&query.compiler, &env, &request.cwd)?.identity);
+                if let Some(reply) = self.queries.get(&key) {
+                    self.stats.query();
+                    return Ok(Answer::Reply(reply));
+                }
+                let argfiles = snapshots(&query.argfiles);
+                let plan = Plan { runner: self.settings.runner.clone(), insert_at: 1, argfiles, capture: true, ..Plan::default() };
+                Ok(Answer::Compile(Box::new(Ticket { task: Task::Query(key), asked: start.elapsed() }), plan))
+            }
+            Verdict::Compile(mut compile) => {
+                compile.remapped &= self.settings.remap;
+                self.refuse_open_probe(&compile, request)?;
+                let question = Question::new(self, request, compile, env, began)?;
+                Ok(self.find_or_compile(question, waited, start))
+            }
+        }
+    }
+
+    fn find_or_compile(&self, question: Question, waited: bool, start: Instant) -> Answer {
+        let verify = VerifyMode::of(&question.env);
+        if let Some(answer) = self.find(&question, waited, start, verify) {
+            return self.hit_or_verify(answer, question, start);
+        }
+        let lease = match self.leases.take(question.lease) {
+            Ok(lease) => lease,
+            Err(waiter) => return Answer::Wait(waiter),
+        };
+        // Whoever held the lease until just now may have published.
+        if let Some(answer) = self.find(&question, waited, start, verify) {
+            return self.hit_or_verify(answer, question, start);
+        }
+        let question = Arc::new(question);
+        let plan = self.plan(&question);
+        let continued_session = continues_session(&question);
+        let inflight = self.inflight.begin(&question);
+        let task = Task::Compile { question, lease, continued_session, _inflight: inflight };
+        Answer::Compile(Box::new(Ticket { task, asked: start.elapsed() }), plan)
+    }
+
+    /// Looks for an artifact of this question and, unless it is to be verified, restores it.
+    fn find(&self, question: &Question, waited: bool, start: Instant, verify: VerifyMode) -> Option<Found> {
+        let sets = self.store.input_sets(&question.unit).unwrap_or_else(|error| {
+            tracing::warn!(%error, "input sets");
+            Vec::new()
+        });
+        for set in &sets {
+            let Some(content) = self.contents(question, set) else { continue };
+            let key = ArtifactKey::derive(&content, set, &question.roots, &question.compile.diagnostics());
+            let held = match self.store.find(&key) {
+                Ok(Some(held)) => held,
+                Ok(None) => continue,
+                Err(error) => {
+                    tracing::warn!(%key, %error, "lookup");
+                    continue;
+                }
+            };
+            if verify.picks() {
+                return Some(Found::Verify(held));
+            }
+            match self.restore(question, &held) {
+                Ok((reply, restored)) => {
+                    let outcome = if waited { Outcome::Joined } else { Outcome::LocalHit };
+                    let saved = Duration::from_millis(held.artifact().compile_millis);
+                    tracing::debug!(krate = %question.compile.crate_name, %key, outcome = outcome.name(), "hit");
+                    self.stats.hit(outcome, restored, saved, start.elapsed());
+                    return Some(Found::Replayed(reply));
+                }
+                Err(RestoreError::Place(PlaceError::Damaged { .. })) => tracing::warn!(%key, "damaged blob evicted"),
+                Err(error) => tracing::warn!(%key, %error, "not restored"),
+            }
+        }
+        None
+    }
+
+    fn hit_or_verify(&self, found: Found, question: Question, start: Instant) -> Answer {
+        match found {
+            Found::Replayed(reply) => Answer::Reply(reply),
+            Found::Verify(held) => {
+                let plan = self.plan(&question);
+                let task = Task::Verify { question: Arc::new(question), held };
+                Answer::Compile(Box::new(Ticket { task, asked: start.elapsed() }), plan)
+            }
+        }
+    }
+
+    fn plan(&self, question: &Question) -> Plan {
+        let shown = question.roots.shown(question.compile.spelling());
+        Plan {
+            runner: self.settings.runner.clone(),
+            extra_args: question.compile.extra_args(&question.roots),
+            insert_at: u32::try_from(question.compile.insert_at).unwrap_or(1),
+            argfiles: snapshots(&question.compile.argfiles),
+            show: shown,
+            capture: true,
+        }
+    }
+
+    /// Takes the shim's report. What is returned is to be published behind the reply.
+    pub(crate) fn finish(&self, ticket: Ticket, report: Report) -> Option<Captured> {
+        let start = Instant::now();
+        let Ticket { task, asked } = ticket;
+        let success = matches!(report.status, Status::Code(0));
+        match task {
+            Task::Query(key) => {
+                if success && !report.truncated {
+                    self.queries.insert(key, report.stdout, report.stderr);
+                }
+                None
+            }
+            Task::Verify { question, held } => {
+                let differed = verify::compare(self, &question, &held, &report);
+                self.stats.verified(differed);
+                self.stats.hit(Outcome::LocalHit, crate::stats::Restored::default(), Duration::ZERO, asked);
+                None
+            }
+            Task::Compile { question, lease, continued_session, _inflight } => {
+                let Status::Code(code) = report.status else {
+                    self.stats.compiled(Outcome::Failed, asked);
+                    return None;
+                };
+                if code != 0 && question.compile.shape != Shape::Probe {
+                    self.stats.compiled(Outcome::Failed, asked);
+                    return None;
+                }
+                let captured = self.capture(&question, report, code, lease, continued_session);
+                self.stats.compiled(Outcome::Miss, asked + start.elapsed());
+                captured.map_err(|reason| log_not_stored(&question, &reason)).ok()
+            }
+        }
+    }
+
+    /// Publishes behind the reply.
+    pub(crate) fn keep(&self, captured: Captured) {
+        let question = captured.question();
+        match self.publish(captured) {
+            Ok(key) => tracing::debug!(krate = %question.compile.crate_name, %key, "stored"),
+            Err(reason) => log_not_stored(&question, &reason),
+        }
+    }
+
+    /// Who made the library at `path`: known from an earlier compile or restore, or just being made (Cargo starts dependents as soon as the
+    /// metadata is there).
+    pub(crate) fn origin(&self, path: &Path) -> Option<Origin> {
+        self.outputs.recall(&self.store, &self.files, path).or_else(|| self.inflight.origin(self, path))
+    }
+
+    pub(crate) fn toolchain(&self, compiler: &Path, env: &Env, cwd: &Path) -> Result<Arc<Toolchain>, Bypass> {
+        let identified = self.toolchains.identify(compiler, env, cwd, &self.files, &self.store);
+        identified.map_err(|error| Bypass::new(BypassReason::UnknownToolchain, error.to_string()))
+    }
+
+    /// Without dep-info nobody knows what a compile read, unless its source can't have read anything else.
+    fn refuse_open_probe(&self, compile: &Compile, request: &Request) -> Result<(), Bypass> {
+        if compile.dep_info_name().is_some() || closed(compile, request) {
+            return Ok(());
+        }
+        Err(Bypass::new(BypassReason::OpenProbe, compile.crate_name.clone()))
+    }
+
+    pub(crate) fn is_closed(&self, question: &Question) -> bool {
+        closed(&question.compile, &question.request)
+    }
+}
+
+enum Found {
+    Replayed(Reply),
+    Verify(Held),
+}
+
+fn closed(compile: &Compile, request: &Request) -> bool {
+    match (&compile.source, &request.stdin) {
+        (Source::Stdin, Stdin::Bytes(text)) => kache_rustc::closed_source(text),
+        (Source::Stdin, _) => false,
+        (Source::Path(path), _) => std::fs::read(request.cwd.join(path)).is_ok_and(|text| kache_rustc::closed_source(&text)),
+    }
+}
+
+/// A daemon outside a container sees other files under the same names.
+fn same_filesystem(request: &Request) -> Result<(), Bypass> {
+    let seen = files::look(&request.cwd).ok().flatten().and_then(files::Found::stamp);
+    match seen {
+        Some(stamp) if (stamp.device, stamp.inode) == request.cwd_id => Ok(()),
+        _ => Err(Bypass::new(BypassReason::OtherFilesystem, request.cwd.display().to_string())),
+    }
+}
+
+/// Whether rustc will go on from an incremental session that is there already.
+fn continues_session(question: &Question) -> bool {
+    let Some(dir) = &question.compile.incremental else { return false };
+    let front = format!("{}-", question.compile.crate_name);
+    let entries = std::fs::read_dir(question.absolute(dir)).into_iter().flatten().flatten();
+    entries.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with(&front))
+}
+
+/// What rustc is given in place of its `@file`s: the bytes that were judged.
+fn snapshots(argfiles: &[Argfile]) -> Vec<(u32, Vec<u8>)> {
+    argfiles.iter().filter_map(|file| Some((u32::try_from(file.index).ok()?, file.bytes.clone()))).collect()
+}
+
+fn log_not_stored(question: &Question, reason: &NotStored) {
+    tracing::info!(krate = %question.compile.crate_name, %reason, "not stored");
+}

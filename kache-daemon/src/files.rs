@@ -1,0 +1,184 @@
+//! Digests of input files, remembered by stamp.
+//!
+//! Promise: a digest that is handed out belongs to bytes that the file had at some moment after the call began, and a
+//! remembered one is used only while device, inode, size, mtime, ctime and birth time all agree. A file that
+//! changed within the clock's last ticks is hashed again each time: a second write in the same tick would leave no trace in its stamp.
+
+use kache_model::{Digest, Encoder, FileStamp};
+use rustix::fs::{AtFlags, CWD, FileType, StatxFlags, statx};
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Younger than this, a stamp proves nothing. The kernel's file clock ticks every 1 to 10 ms, network filesystems are coarser.
+const RACY_NANOS: i128 = 50_000_000;
+
+/// Above this many files the memo starts afresh; about 100 bytes each beside the path.
+const MAX_FILES: usize = 300_000;
+
+/// What a stat says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// A regular file.
+    File(FileStamp),
+    /// A directory.
+    Directory(FileStamp),
+    /// Something else: socket, device, …
+    Other,
+}
+
+impl Found {
+    /// The stamp, whatever it is of.
+    pub(crate) fn stamp(self) -> Option<FileStamp> {
+        match self {
+            Self::File(stamp) | Self::Directory(stamp) => Some(stamp),
+            Self::Other => None,
+        }
+    }
+}
+
+/// Looks at a path, following symlinks. `None` if nothing is there.
+pub(crate) fn look(path: &Path) -> io::Result<Option<Found>> {
+    let stat = match statx(CWD, path, AtFlags::empty(), StatxFlags::BASIC_STATS | StatxFlags::BTIME) {
+        Ok(stat) => stat,
+        Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let nanos = |time: rustix::fs::StatxTimestamp| i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec);
+    let stamp = FileStamp {
+        device: rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor),
+        inode: stat.stx_ino,
+        size: stat.stx_size,
+        mtime: nanos(stat.stx_mtime),
+        ctime: nanos(stat.stx_ctime),
+        btime: if stat.stx_mask & StatxFlags::BTIME.bits() == 0 { 0 } else { nanos(stat.stx_btime) },
+    };
+    Ok(Some(match FileType::from_raw_mode(stat.stx_mode.into()) {
+        FileType::RegularFile => Found::File(stamp),
+        FileType::Directory => Found::Directory(stamp),
+        _ => Found::Other,
+    }))
+}
+
+/// The stamp of a regular file; an error if there is none.
+pub(crate) fn stamp(path: &Path) -> io::Result<FileStamp> {
+    match look(path)? {
+        Some(Found::File(stamp)) => Ok(stamp),
+        Some(_) => Err(io::Error::other("not a regular file")),
+        None => Err(io::ErrorKind::NotFound.into()),
+    }
+}
+
+/// The kernel's file clock now, nanoseconds since the epoch: comparable with the times in stamps.
+pub(crate) fn now() -> i128 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+    i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
+}
+
+/// The memo. Cheap to share; one per daemon.
+#[derive(Debug, Default)]
+pub(crate) struct Files(Mutex<HashMap<Arc<Path>, (FileStamp, Digest)>>);
+
+impl Files {
+    /// The digest of a file's bytes, or of a directory's listing and the contents below it; `None` if nothing is there.
+    pub(crate) fn digest(&self, path: &Path) -> io::Result<Option<(FileStamp, Digest)>> {
+        match look(path)? {
+            None => Ok(None),
+            Some(Found::File(stamp)) => self.file(path, stamp).map(Some),
+            Some(Found::Directory(stamp)) => Ok(Some((stamp, self.directory(path, 0)?))),
+            Some(Found::Other) => Err(io::Error::other("neither file nor directory")),
+        }
+    }
+
+    /// The digest of a file whose stamp was just taken.
+    fn file(&self, path: &Path, stamp: FileStamp) -> io::Result<(FileStamp, Digest)> {
+        if let Some((known, digest)) = self.lock().get(path)
+            && *known == stamp
+        {
+            return Ok((stamp, *digest));
+        }
+        let began = now();
+        let digest = hash_file(path)?;
+        let after = self::stamp(path)?;
+        if after != stamp {
+            return Err(io::Error::other("changed while it was read"));
+        }
+        if stamp.ctime.max(stamp.mtime) + RACY_NANOS < began {
+            let mut memo = self.lock();
+            if memo.len() >= MAX_FILES {
+                memo.clear();
+            }
+            memo.insert(path.into(), (stamp, digest));
+        }
+        Ok((stamp, digest))
+    }
+
+    /// Names in order, each with what is behind it. Symlinks to directories are not followed into loops: 32 levels at most.
+    fn directory(&self, path: &Path, depth: u32) -> io::Result<Digest> {
+        let mut names: Vec<_> = std::fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.file_name())).collect::<Result<_, _>>()?;
+        names.sort();
+        let mut encoder = Encoder::new("kache.directory.v1");
+        for name in names {
+            let child = path.join(&name);
+            encoder.field("name", name.as_encoded_bytes());
+            match look(&child)? {
+                Some(Found::File(stamp)) => encoder.field("file", self.file(&child, stamp)?.1.as_bytes()),
+                Some(Found::Directory(_)) if depth < 32 => encoder.field("directory", self.directory(&child, depth + 1)?.as_bytes()),
+                _ => encoder.field("other", b""),
+            };
+        }
+        Ok(encoder.finish())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Arc<Path>, (FileStamp, Digest)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// SHA-256 of a file's bytes, streamed.
+fn hash_file(path: &Path) -> io::Result<Digest> {
+    use sha2::Digest as _;
+    let mut file = std::fs::File::open(path)?;
+    let mut hasher = sha2::Sha256::new();
+    let mut buffer = vec![0; 256 * 1024];
+    loop {
+        let n = io::Read::read(&mut file, &mut buffer)?;
+        if n == 0 {
+            return Ok(Digest::from_bytes(hasher.finalize().into()));
+        }
+        hasher.update(&buffer[..n]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_seen_even_within_one_tick_of_the_clock() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        let files = Files::default();
+        for round in 0..200_u32 {
+            std::fs::write(&path, round.to_le_bytes()).unwrap();
+            assert_eq!(files.digest(&path).unwrap().unwrap().1, Digest::of(&round.to_le_bytes()));
+        }
+    }
+
+    #[test]
+    fn a_directory_counts_names_and_contents() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Files::default();
+        let digest = || files.digest(dir.path()).unwrap().unwrap().1;
+        let empty = digest();
+        std::fs::write(dir.path().join("a"), "1").unwrap();
+        let one = digest();
+        std::fs::write(dir.path().join("a"), "2").unwrap();
+        let two = digest();
+        std::fs::rename(dir.path().join("a"), dir.path().join("b")).unwrap();
+        let renamed = digest();
+        assert_eq!(std::collections::HashSet::from([empty, one, two, renamed]).len(), 4);
+        assert!(files.digest(&dir.path().join("none")).unwrap().is_none());
+    }
+}

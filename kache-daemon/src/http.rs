@@ -1,0 +1,165 @@
+//! The people's side of the socket: HTTP/1.1.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `GET /healthz` | `ok` |
+//! | `GET /v1/stats` | counters as JSON; names are a contract |
+//! | `POST /v1/stats/zero` | starts counting afresh |
+//! | `GET /metrics` | the same counters in Prometheus' text format |
+//! | `GET /v1/status` | version, paths, notices |
+//! | `POST /v1/verify` | re-hashes the store |
+//! | `POST /v1/stop` | drains and ends the daemon |
+
+use crate::engine::Engine;
+use crate::stats::StoreSnapshot;
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::CONTENT_TYPE;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use kache_store::{Finding as Found, Repair};
+use serde::Serialize;
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::CancellationToken;
+
+/// What people can ask for beside the counters.
+#[derive(Debug)]
+pub(crate) struct Front {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) socket: PathBuf,
+    pub(crate) cache_dir: PathBuf,
+    pub(crate) unknown_variables: Vec<String>,
+    pub(crate) notices: Vec<String>,
+    pub(crate) started: Instant,
+    pub(crate) stop: CancellationToken,
+}
+
+#[derive(Serialize)]
+struct Status<'a> {
+    version: &'static str,
+    pid: u32,
+    uptime_secs: u64,
+    socket: &'a PathBuf,
+    cache_dir: &'a PathBuf,
+    unknown_variables: &'a [String],
+    notices: &'a [String],
+    compiling: usize,
+}
+
+#[derive(Serialize)]
+struct Verified {
+    blobs: u64,
+    bytes: u64,
+    findings: Vec<Finding>,
+}
+
+#[derive(Serialize)]
+struct Finding {
+    kind: &'static str,
+    what: String,
+}
+
+/// Serves one connection until its client closes it.
+pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(front: Arc<Front>, stream: S) -> hyper::Result<()> {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let front = Arc::clone(&front);
+        async move { Ok::<_, Infallible>(front.answer(request.method(), request.uri().path()).await) }
+    });
+    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await
+}
+
+impl Front {
+    async fn answer(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
+        match (method, path) {
+            (&Method::GET, "/healthz") => text(StatusCode::OK, "ok\n"),
+            (&Method::GET, "/v1/stats") => json(&self.engine.stats.snapshot(self.store())),
+            (&Method::POST, "/v1/stats/zero") => {
+                self.engine.stats.zero();
+                text(StatusCode::OK, "zeroed\n")
+            }
+            (&Method::GET, "/metrics") => {
+                let body = self.engine.stats.snapshot(self.store()).prometheus();
+                response(StatusCode::OK, "text/plain; version=0.0.4", body)
+            }
+            (&Method::GET, "/v1/status") => json(&self.status()),
+            (&Method::POST, "/v1/verify") => self.verify().await,
+            (&Method::POST, "/v1/stop") => {
+                self.stop.cancel();
+                text(StatusCode::OK, "stopping\n")
+            }
+            (_, "/healthz" | "/v1/stats" | "/v1/stats/zero" | "/metrics" | "/v1/status" | "/v1/verify" | "/v1/stop") => {
+                text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n")
+            }
+            _ => text(StatusCode::NOT_FOUND, "not found\n"),
+        }
+    }
+
+    fn store(&self) -> StoreSnapshot {
+        let usage = self.engine.store.usage();
+        StoreSnapshot {
+            artifacts: usage.artifacts,
+            blobs: usage.blobs,
+            bytes: usage.bytes,
+            max_bytes: usage.max_bytes,
+            evicted_artifacts: usage.evicted_artifacts,
+        }
+    }
+
+    fn status(&self) -> Status<'_> {
+        Status {
+            version: env!("CARGO_PKG_VERSION"),
+            pid: std::process::id(),
+            uptime_secs: self.started.elapsed().as_secs(),
+            socket: &self.socket,
+            cache_dir: &self.cache_dir,
+            unknown_variables: &self.unknown_variables,
+            notices: &self.notices,
+            compiling: self.engine.leases.len(),
+        }
+    }
+
+    async fn verify(&self) -> Response<Full<Bytes>> {
+        let engine = Arc::clone(&self.engine);
+        let checked = tokio::task::spawn_blocking(move || engine.store.verify(Repair::No, &mut |_| {})).await;
+        match checked {
+            Ok(Ok(report)) => {
+                let findings = report.findings.iter().map(|finding| Finding { kind: kind(finding), what: finding.to_string() });
+                json(&Verified { blobs: report.blobs, bytes: report.bytes, findings: findings.collect() })
+            }
+            Ok(Err(error)) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
+            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
+        }
+    }
+}
+
+fn kind(finding: &Found) -> &'static str {
+    match finding {
+        Found::Blob { .. } => "blob",
+        Found::Unreadable { .. } => "unreadable",
+        Found::Artifact { .. } => "artifact",
+        Found::Row { .. } => "row",
+    }
+}
+
+fn json(value: &impl Serialize) -> Response<Full<Bytes>> {
+    match serde_json::to_string(value) {
+        Ok(body) => response(StatusCode::OK, "application/json", body),
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
+    }
+}
+
+fn text(status: StatusCode, body: &str) -> Response<Full<Bytes>> {
+    response(status, "text/plain; charset=utf-8", body.to_owned())
+}
+
+fn response(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(content_type));
+    response
+}

@@ -1,0 +1,77 @@
+//! Where the files of target directories came from: what stands behind an `--extern`.
+//!
+//! Promise: an origin is given out only for a file that this cache compiled or restored and that nobody has replaced since. A
+//! library that plain cargo built has none, even when its bytes are the same: a macro behind a re-export may differ.
+//!
+//! Cargo stamps the outputs of `check` builds after rustc has ended, so a moved mtime alone proves nothing: on the same inode
+//! (birth time included) the bytes are hashed again and compared.
+
+use crate::files::{self, Files};
+use kache_model::{ContentKey, Digest, FileStamp, Mentions};
+use kache_store::Store;
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+/// Above this many files the map in memory starts afresh; the store still knows them.
+const MAX_OUTPUTS: usize = 100_000;
+
+/// What a library file is, for those who depend on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Origin {
+    /// What went into it, and so into everything behind it.
+    pub(crate) content: ContentKey,
+    /// Digest of the interface that dependents read.
+    pub(crate) interface: Option<Digest>,
+    /// Variables that macros in it or behind it mention (by `macro_rules`).
+    pub(crate) library_mentions: Mentions,
+    /// Variables that proc macros in it or behind it mention.
+    pub(crate) macro_mentions: Mentions,
+    /// A proc macro, or something that reaches one.
+    pub(crate) runs_macros: bool,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Row {
+    stamp: FileStamp,
+    /// Digest of this very file, to recognise it after Cargo has stamped it; `None` for what Cargo never stamps.
+    bytes: Option<Digest>,
+    origin: Origin,
+}
+
+/// The map from path to origin, in memory, with the store behind it.
+#[derive(Debug, Default)]
+pub(crate) struct Outputs(Mutex<HashMap<String, Row>>);
+
+impl Outputs {
+    /// Notes a file that was just compiled or restored.
+    pub(crate) fn remember(&self, store: &Store, path: &Path, stamp: FileStamp, bytes: Option<Digest>, origin: Origin) {
+        let Some(path) = path.to_str() else { return };
+        let row = Row { stamp, bytes, origin };
+        if let Ok(bytes) = postcard::to_stdvec(&row) {
+            store.remember_outputs(vec![(path.to_owned(), bytes)]);
+        }
+        let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if map.len() >= MAX_OUTPUTS {
+            map.clear();
+        }
+        map.insert(path.to_owned(), row);
+    }
+
+    /// What the file at `path` is; `None` if unknown, replaced or gone.
+    pub(crate) fn recall(&self, store: &Store, files: &Files, path: &Path) -> Option<Origin> {
+        let name = path.to_str()?;
+        let stamp = files::stamp(path).ok()?;
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
+        let row = known.or_else(|| store.recall_output(name).ok().flatten().and_then(|bytes| postcard::from_bytes(&bytes).ok()))?;
+        if row.stamp.same_output(&stamp) {
+            return Some(row.origin);
+        }
+        if !row.stamp.same_inode(&stamp) || files.digest(path).ok()??.1 != row.bytes? {
+            return None;
+        }
+        self.remember(store, path, stamp, row.bytes, row.origin.clone());
+        Some(row.origin)
+    }
+}

@@ -1,0 +1,311 @@
+//! An invocation, understood: everything that is known before a source file is read.
+//!
+//! Here the pure model of rustc meets the machine: the model says what it *wants* to know ([`kache_rustc::Wants`]), this module
+//! looks it up. Whatever can't be found out with certainty is a bypass with a name.
+
+use crate::engine::Engine;
+use crate::files::{self, Found};
+use crate::linker::Linkers;
+use crate::outputs::Origin;
+use crate::toolchain::{self, Toolchain};
+use kache_model::{Bypass, BypassReason, ContentKey, Digest, Encoder, ExternInput, Mentions, Root, RootKind, Roots, UnitInputs, UnitKey};
+use kache_proto::Request;
+use kache_rustc::{Compile, Driver, Env, LinkerWant, NativeKind, NativeLibrary, Origin as Place, Source, Wants};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The question that the store is asked.
+#[derive(Debug)]
+pub(crate) struct Question {
+    /// What came from the shim.
+    pub(crate) request: Arc<Request>,
+    /// What rustc is to do.
+    pub(crate) compile: Box<Compile>,
+    /// The build's environment.
+    pub(crate) env: Env,
+    /// Its machine-local roots.
+    pub(crate) roots: Roots,
+    /// Everything but the contents of its sources.
+    pub(crate) inputs: UnitInputs,
+    /// The digest of that.
+    pub(crate) unit: UnitKey,
+    /// What it reaches.
+    pub(crate) closure: Closure,
+    /// Names the lease: the unit and the contents of its root module.
+    pub(crate) lease: Digest,
+    /// The file clock when the question came: whatever an input's stamp says later than this, was changed under rustc's hands.
+    pub(crate) began: i128,
+}
+
+/// What the externs of a unit reach, taken together.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Closure {
+    pub(crate) library_mentions: Mentions,
+    pub(crate) macro_mentions: Mentions,
+    pub(crate) runs_macros: bool,
+}
+
+impl Question {
+    /// Looks up what the model wants to know.
+    pub(crate) fn new(engine: &Engine, request: &Arc<Request>, compile: Box<Compile>, env: Env, began: i128) -> Result<Self, Bypass> {
+        let toolchain = engine.toolchain(&compile.compiler, &env, &request.cwd)?;
+        let roots = roots(&compile, &toolchain)?;
+        let mut inputs = compile.inputs(&roots);
+        inputs.salt.clone_from(&engine.settings.salt);
+        inputs.toolchain = Some(toolchain.identity);
+        if let Driver::Clippy { driver } = &compile.driver {
+            inputs.driver = Some(file_digest(engine, &toolchain::resolve(driver, &env, &request.cwd), BypassReason::UnknownToolchain)?);
+        }
+        let lookup = Lookup { engine, compile: &compile, env: &env, cwd: &request.cwd, roots: &roots, toolchain: &toolchain };
+        let closure = lookup.externs(&mut inputs)?;
+        lookup.wants(&compile.wants(), &mut inputs)?;
+        lookup.untracked_by_macros(&closure, &mut inputs);
+        let unit = inputs.key();
+        let lease = lookup.lease(&unit, inputs.stdin)?;
+        Ok(Self { request: Arc::clone(request), compile, env, roots, inputs, unit, closure, lease, began })
+    }
+
+    /// An absolute path for one that rustc would take from its working directory.
+    pub(crate) fn absolute(&self, path: &Path) -> PathBuf {
+        self.request.cwd.join(path)
+    }
+
+    /// Where the outputs go.
+    pub(crate) fn out_dir(&self) -> PathBuf {
+        self.absolute(&self.compile.out_dir)
+    }
+
+    /// What a library made from this question is to its dependents.
+    pub(crate) fn origin(&self, content: ContentKey, interface: Option<Digest>, own: Mentions) -> Origin {
+        let Closure { library_mentions, macro_mentions, runs_macros } = self.closure;
+        let is_macro = self.compile.is_proc_macro();
+        Origin {
+            content,
+            interface,
+            library_mentions: if is_macro { library_mentions } else { library_mentions.union(own) },
+            macro_mentions: if is_macro { macro_mentions.union(own) } else { macro_mentions },
+            runs_macros: runs_macros || is_macro,
+        }
+    }
+}
+
+/// The roots of an invocation, both spellings; a root that isn't there yet has only one.
+fn roots(compile: &Compile, toolchain: &Toolchain) -> Result<Roots, Bypass> {
+    let mut list = compile.root_paths();
+    list.push((RootKind::Toolchain, toolchain.sysroot.clone()));
+    let mut roots = Vec::with_capacity(list.len());
+    for (kind, raw) in list {
+        let canonical = std::fs::canonicalize(&raw).unwrap_or_else(|_| raw.clone());
+        let (Some(raw), Some(canonical)) = (raw.to_str(), canonical.to_str()) else {
+            return Err(Bypass::new(BypassReason::NonUtf8, raw.to_string_lossy()));
+        };
+        roots.push(Root::new(kind, raw, canonical));
+    }
+    Ok(Roots::new(roots))
+}
+
+fn file_digest(engine: &Engine, path: &Path, reason: BypassReason) -> Result<Digest, Bypass> {
+    match engine.files.digest(path) {
+        Ok(Some((_, digest))) => Ok(digest),
+        Ok(None) => Err(Bypass::new(reason, path.display().to_string())),
+        Err(error) => Err(Bypass::new(reason, format!("{}: {error}", path.display()))),
+    }
+}
+
+/// What a lookup needs to see.
+struct Lookup<'a> {
+    engine: &'a Engine,
+    compile: &'a Compile,
+    env: &'a Env,
+    cwd: &'a Path,
+    roots: &'a Roots,
+    toolchain: &'a Toolchain,
+}
+
+impl Lookup<'_> {
+    /// Identifies each extern and gathers what lies behind it.
+    fn externs(&self, inputs: &mut UnitInputs) -> Result<Closure, Bypass> {
+        let mut closure = Closure { runs_macros: self.compile.is_proc_macro(), ..Closure::default() };
+        inputs.externs.clear();
+        for item in &self.compile.externs {
+            let mut input = ExternInput { modifiers: item.modifiers.clone(), name: item.name.clone(), content: None, interface: None };
+            if let Some(path) = &item.path {
+                let path = self.cwd.join(path);
+                let origin = self.engine.origin(&path).ok_or_else(|| self.unknown(&item.name, &path))?;
+                input.content = Some(origin.content);
+                input.interface = origin.interface;
+                closure.library_mentions = closure.library_mentions.union(origin.library_mentions);
+                closure.macro_mentions = closure.macro_mentions.union(origin.macro_mentions);
+                closure.runs_macros |= origin.runs_macros;
+            }
+            inputs.externs.push(input);
+        }
+        Ok(closure)
+    }
+
+    fn unknown(&self, name: &str, path: &Path) -> Bypass {
+        Bypass::new(BypassReason::UnknownExtern, format!("{name}: {}", path.display()))
+    }
+
+    /// Native libraries, files named by options, directories searched for crates, the linker.
+    fn wants(&self, wants: &Wants, inputs: &mut UnitInputs) -> Result<(), Bypass> {
+        for file in &wants.files {
+            let digest = match self.engine.files.digest(&file.path) {
+                Ok(None) if !file.required => continue,
+                _ => file_digest(self.engine, &file.path, BypassReason::LinkArg)?,
+            };
+            inputs.named_files.insert(file.name.clone(), digest);
+        }
+        for library in &wants.libraries {
+            if let Some((name, digest)) = self.native(library, wants)? {
+                inputs.named_files.insert(name, digest);
+            }
+        }
+        for dir in &wants.crate_dirs {
+            if let Some(digest) = self.crates_in(dir)? {
+                inputs.named_files.insert(format!("crates {}", self.portable(dir)), digest);
+            }
+        }
+        if let Some(found) = wants.clippy_configs.iter().find(|files| files.iter().any(|file| file.exists())) {
+            for file in found.iter().filter(|file| file.exists()) {
+                let digest = file_digest(self.engine, file, BypassReason::UnknownToolchain)?;
+                inputs.named_files.insert(format!("clippy configuration {}", self.portable(file)), digest);
+            }
+        }
+        inputs.named_files.insert("target libraries".into(), self.target_libraries()?);
+        if let Some(want) = &wants.linker {
+            inputs.linker = Some(self.linker(want)?);
+        }
+        if wants.native_cpu {
+            inputs.named_files.insert("native cpu".into(), host_cpu());
+        }
+        Ok(())
+    }
+
+    fn target_libraries(&self) -> Result<Digest, Bypass> {
+        let Some(sysroot) = &self.compile.sysroot else {
+            return Ok(self.engine.toolchains.target_libraries(self.toolchain, self.compile.target.as_deref()));
+        };
+        file_digest(self.engine, &self.cwd.join(sysroot).join("lib"), BypassReason::UnknownToolchain)
+    }
+
+    fn linker(&self, want: &LinkerWant) -> Result<Digest, Bypass> {
+        let program = want.program.as_deref();
+        let ld = want.ld_path.as_deref().and_then(Path::to_str).or(want.fuse_ld.as_deref());
+        let found = self.engine.linkers.identify(program, ld, self.env, self.cwd, &self.engine.files);
+        let name = program.unwrap_or(Path::new("cc")).display().to_string();
+        found.ok_or_else(|| Bypass::new(BypassReason::LinkerUnknown, name))
+    }
+
+    /// A library that rustc or the linker would find along the search path, by content. Frameworks belong to the SDK, which the linker's
+    /// identity stands for.
+    fn native(&self, library: &NativeLibrary, wants: &Wants) -> Result<Option<(String, Digest)>, Bypass> {
+        let ends: &[&str] = match library.kind {
+            NativeKind::Framework => return Ok(None),
+            NativeKind::Static => &["a"],
+            NativeKind::Dylib => &["so", "dylib", "tbd", "a"],
+        };
+        let candidates: Vec<String> = if library.verbatim() {
+            vec![library.name.clone()]
+        } else {
+            ends.iter().map(|end| format!("lib{}.{end}", library.name)).collect()
+        };
+        let in_dirs = wants.native_dirs.iter().flat_map(|dir| candidates.iter().map(move |name| dir.join(name)));
+        let found = in_dirs.into_iter().find(|path| files::look(path).is_ok_and(|found| matches!(found, Some(Found::File(_)))));
+        let program = wants.linker.as_ref().and_then(|want| want.program.as_deref());
+        let found = found.or_else(|| candidates.iter().find_map(|name| Linkers::find_library(program, name, self.env, self.cwd)));
+        let path = found.ok_or_else(|| Bypass::new(BypassReason::NativeLibrary, library.text.clone()))?;
+        if is_thin_archive(&path) {
+            return Err(Bypass::new(BypassReason::NativeLibrary, format!("thin archive {}", path.display())));
+        }
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        Ok(Some((format!("native {} {name}", library.text), file_digest(self.engine, &path, BypassReason::NativeLibrary)?)))
+    }
+
+    /// Names and contents of the crates in a `-L` directory; `None` if it holds none.
+    fn crates_in(&self, dir: &Path) -> Result<Option<Digest>, Bypass> {
+        let mut crates = BTreeMap::new();
+        for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let is_crate = name.starts_with("lib") && [".rlib", ".rmeta", ".so", ".dylib"].iter().any(|end| name.ends_with(end));
+            if is_crate {
+                crates.insert(name, file_digest(self.engine, &entry.path(), BypassReason::SearchDir)?);
+            }
+        }
+        let mut encoder = Encoder::new("kache.crate-dir.v1");
+        encoder.list("names", crates.keys()).list("digests", crates.values().map(Digest::as_bytes));
+        Ok((!crates.is_empty()).then(|| encoder.finish()))
+    }
+
+    /// What proc macros read without a trace: directories that they mention by variable, with the package's manifest, and the files
+    /// that the package's build script declared.
+    fn untracked_by_macros(&self, closure: &Closure, inputs: &mut UnitInputs) {
+        if !closure.runs_macros {
+            return;
+        }
+        for name in closure.macro_mentions.names() {
+            if let Some(value) = self.env.get(name) {
+                inputs.environment.insert(name.to_owned(), value.to_owned());
+            }
+        }
+        if closure.macro_mentions.contains("CARGO_MANIFEST_DIR") || closure.macro_mentions.contains("CARGO_MANIFEST_PATH") {
+            if let Some(dir) = self.env.get("CARGO_MANIFEST_DIR") {
+                self.declare(&Path::new(dir).join("Cargo.toml"), inputs);
+            }
+        }
+        if matches!(self.compile.origin, Place::Registry | Place::Git) {
+            return;
+        }
+        let Some(out_dir) = self.env.get("OUT_DIR") else { return };
+        let Ok(output) = std::fs::read_to_string(Path::new(out_dir).with_file_name("output")) else { return };
+        let package = Path::new(self.env.get("CARGO_MANIFEST_DIR").unwrap_or_default());
+        for line in output.lines() {
+            let declared = line.strip_prefix("cargo::rerun-if-changed=").or_else(|| line.strip_prefix("cargo:rerun-if-changed="));
+            if let Some(path) = declared {
+                self.declare(&package.join(path.trim()), inputs);
+            }
+        }
+    }
+
+    fn declare(&self, path: &Path, inputs: &mut UnitInputs) {
+        let digest = self.engine.files.digest(path).ok().flatten().map(|(_, digest)| digest);
+        inputs.declared.insert(self.portable(path), digest);
+    }
+
+    fn portable(&self, path: &Path) -> String {
+        self.roots.to_portable(&path.to_string_lossy()).0
+    }
+
+    /// The unit and its root module's contents: two branches of one crate needn't wait for each other.
+    fn lease(&self, unit: &UnitKey, stdin: Option<Digest>) -> Result<Digest, Bypass> {
+        let source = match &self.compile.source {
+            Source::Stdin => stdin,
+            Source::Path(path) => self.engine.files.digest(&self.cwd.join(path)).ok().flatten().map(|(_, digest)| digest),
+        };
+        let mut encoder = Encoder::new("kache.lease.v1");
+        encoder.field("unit", unit.0.as_bytes()).optional("source", source.as_ref().map(|digest| digest.as_bytes().as_slice()));
+        Ok(encoder.finish())
+    }
+}
+
+/// A `ar` archive that only names its members: their contents lie elsewhere.
+fn is_thin_archive(path: &Path) -> bool {
+    let mut magic = [0; 8];
+    std::fs::File::open(path).and_then(|mut file| std::io::Read::read_exact(&mut file, &mut magic)).is_ok() && &magic == b"!<thin>\n"
+}
+
+/// What `-C target-cpu=native` means here: the processor's identity and features as the kernel lists them.
+fn host_cpu() -> Digest {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let first: Vec<&str> = info
+        .lines()
+        .take_while(|line| !line.is_empty())
+        .filter(|line| {
+            ["vendor_id", "cpu family", "model", "stepping", "flags", "Features", "CPU "].iter().any(|front| line.starts_with(front))
+        })
+        .collect();
+    let mut encoder = Encoder::new("kache.cpu.v1");
+    encoder.list("lines", first);
+    encoder.finish()
+}

@@ -1,0 +1,134 @@
+//! Puts an artifact into a target directory.
+//!
+//! Promise: all outputs or none become visible, each by a rename over whatever was there; the dep-info speaks of this checkout; every
+//! file looks as if rustc had just made it (see [`kache_store::Placement`] for whose mtime that concerns).
+
+use crate::engine::Engine;
+use crate::question::Question;
+use crate::spawn;
+use crate::stats::Restored;
+use kache_model::{Artifact, Role, Spelling};
+use kache_proto::Reply;
+use kache_store::{Held, PlaceError, PlacedHow, Placement};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why an artifact couldn't be put into place.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RestoreError {
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    #[error("{path}: {source}")]
+    Write { path: PathBuf, source: io::Error },
+}
+
+impl Engine {
+    /// Restores `held` for `question`; returns the answer for the shim and what was moved.
+    pub(crate) fn restore(&self, question: &Question, held: &Held) -> Result<(Reply, Restored), RestoreError> {
+        let artifact = held.artifact();
+        let dir = question.out_dir();
+        let mut restored = Restored::default();
+        {
+            let _no_child_starts = spawn::writing();
+            if !artifact.outputs.is_empty() || artifact.dep_info.is_some() {
+                // rustc makes its output directory too.
+                std::fs::create_dir_all(&dir).map_err(|source| RestoreError::Write { path: dir.clone(), source })?;
+            }
+            self.put(question, held, &dir, &mut restored)?;
+        }
+        Ok((replay(question, artifact), restored))
+    }
+
+    fn put(&self, question: &Question, held: &Held, dir: &Path, restored: &mut Restored) -> Result<(), RestoreError> {
+        let artifact = held.artifact();
+        let mut staged = Vec::with_capacity(artifact.outputs.len());
+        for (index, output) in artifact.outputs.iter().enumerate() {
+            let placement = if question.compile.placement_shared(output.role) { Placement::Share } else { Placement::Own };
+            let mode = if output.executable { 0o777 } else { 0o666 } & !question.request.umask;
+            staged.push(self.store.stage_out(held, index, &dir.join(&output.name), placement, mode)?);
+        }
+        let dep_info = artifact.dep_info.as_ref().map(|dep_info| {
+            let path = dir.join(&dep_info.name);
+            let text = question.roots.show(&dep_info.text, Spelling::DepInfo);
+            write_replacing(&path, &text).map_err(|source| RestoreError::Write { path, source })
+        });
+        dep_info.transpose()?;
+        for (output, staged) in artifact.outputs.iter().zip(staged) {
+            let placed = staged.land()?;
+            match placed.how {
+                PlacedHow::Reflink => restored.reflink += placed.bytes,
+                PlacedHow::Hardlink => restored.hardlink += placed.bytes,
+                PlacedHow::Copy => restored.copy += placed.bytes,
+            }
+            if matches!(output.role, Role::Metadata | Role::Rlib | Role::SharedObject) {
+                let origin = question.origin(artifact.content, interface(artifact, question), artifact.mentions);
+                self.outputs.remember(&self.store, &dir.join(&output.name), placed.stamp, Some(output.blob.0), origin);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The digest that dependents pin: the `.rmeta`; else the only linkable output, unless an incremental session shaped its bytes.
+pub(crate) fn interface(artifact: &Artifact, question: &Question) -> Option<kache_model::Digest> {
+    let find = |role| artifact.outputs.iter().find(|output| output.role == role).map(|output| output.blob.0);
+    let linked = || if question.inputs.incremental { None } else { find(Role::SharedObject).or_else(|| find(Role::Rlib)) };
+    find(Role::Metadata).or_else(linked)
+}
+
+/// rustc's words, as it would have said them here.
+fn replay(question: &Question, artifact: &Artifact) -> Reply {
+    Reply::Replay {
+        status: artifact.status,
+        stdout: question.roots.show(&artifact.stdout, Spelling::Plain),
+        stderr: question.roots.show(&artifact.stderr, question.compile.spelling()),
+    }
+}
+
+/// Writes a small file under a temporary name and renames it over `path`.
+pub(crate) fn write_replacing(path: &Path, text: &[u8]) -> io::Result<()> {
+    let temporary = temporary_beside(path);
+    let written = std::fs::write(&temporary, text).and_then(|()| std::fs::rename(&temporary, path));
+    if written.is_err() {
+        let _gone = std::fs::remove_file(&temporary);
+    }
+    written
+}
+
+/// Replaces a file by a copy of itself: new inode, stamped now by the kernel, same permissions.
+pub(crate) fn renew(path: &Path) -> io::Result<()> {
+    let temporary = temporary_beside(path);
+    let copied = std::fs::copy(path, &temporary).and_then(|_| std::fs::rename(&temporary, path));
+    if copied.is_err() {
+        let _gone = std::fs::remove_file(&temporary);
+    }
+    copied
+}
+
+fn temporary_beside(path: &Path) -> PathBuf {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let n = NEXT.fetch_add(1, Ordering::Relaxed);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".kache-{}-{n}-{name}", std::process::id()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files;
+
+    #[test]
+    fn renewing_gives_a_new_inode_and_leaves_the_other_name_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let (session, output) = (dir.path().join("metadata.rmeta"), dir.path().join("liba.rmeta"));
+        std::fs::write(&session, "m").unwrap();
+        std::fs::hard_link(&session, &output).unwrap();
+        let before = files::stamp(&session).unwrap();
+        renew(&output).unwrap();
+        assert_eq!(std::fs::read(&output).unwrap(), b"m");
+        assert_ne!(files::stamp(&output).unwrap().inode, before.inode);
+        assert_eq!(files::stamp(&session).unwrap().mtime, before.mtime);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
+    }
+}

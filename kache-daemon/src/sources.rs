@@ -1,0 +1,128 @@
+//! The contents of a unit's input set, as they are now.
+//!
+//! Two sides of one coin: [`Engine::contents`] asks "which key do these names have now?" for a lookup, [`Engine::observed`] asks "what did this
+//! compile read?" from its dep-info. Only the second decides what is stored. Promise of the second: no input that it names has changed
+//! since the question came, so what rustc read is what was digested.
+
+use crate::engine::Engine;
+use crate::question::Question;
+use kache_model::{ContentKey, Digest, InputSet, InputVar, Keying};
+use kache_rustc::{dep_info::DepInfo, licence};
+use std::path::PathBuf;
+
+/// Why a compile can't be stored. Not an error: rustc's result stands.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotStored {
+    #[error("no dep-info: {0}")]
+    NoDepInfo(String),
+    #[error("{0} changed while rustc ran")]
+    Moved(PathBuf),
+    #[error("{path}: {source}")]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("the output {0} is missing")]
+    OutputMissing(String),
+    #[error("{0} holds a member that nothing on the command line explains")]
+    Unexplained(String),
+    #[error("rustc's output was too long to keep")]
+    Truncated,
+    #[error(transparent)]
+    Store(#[from] kache_store::StoreError),
+}
+
+/// What a compile was seen to read.
+#[derive(Clone, Debug)]
+pub(crate) struct Observed {
+    /// The names, not yet marked bound or noisy.
+    pub(crate) set: InputSet,
+    /// Unit and contents.
+    pub(crate) content: ContentKey,
+}
+
+impl Engine {
+    /// The content key of `question` under `set` as things are now. `None` if the set doesn't apply: a file is gone or unreadable, or
+    /// something exists that must not.
+    pub(crate) fn contents(&self, question: &Question, set: &InputSet) -> Option<ContentKey> {
+        let mut digests = Vec::with_capacity(set.files.len());
+        for file in &set.files {
+            let path = question.roots.to_local(file)?;
+            digests.push(self.files.digest(&question.absolute(path.as_ref())).ok()??.1);
+        }
+        for name in &set.absent {
+            let path = question.roots.to_local(name)?;
+            if question.absolute(path.as_ref()).exists() {
+                return None;
+            }
+        }
+        Some(ContentKey::derive(&question.unit, set, &digests, &values(question, set), &question.roots))
+    }
+
+    /// What the compile of `question` read, from the dep-info that it wrote; for one without dep-info, its source alone.
+    pub(crate) fn observed(&self, question: &Question, dep_info: Option<&[u8]>) -> Result<Observed, NotStored> {
+        let read = match dep_info {
+            Some(text) => DepInfo::parse(text).map_err(|error| NotStored::NoDepInfo(error.to_string()))?,
+            None => closed_inputs(question),
+        };
+        let names = read.input_names(&question.request.cwd, &question.roots);
+        let mut set = InputSet { files: names.files, absent: names.absent, ..InputSet::default() };
+        let (digests, paths) = self.unmoved(question, &set)?;
+        let mut sources = None;
+        for (name, _) in &read.env {
+            let value = question.env.get(name);
+            let rooted = value.is_some_and(|value| question.roots.named_in(value));
+            let keying = if rooted && !question.closure.library_mentions.contains(name) {
+                let sources = sources.get_or_insert_with(|| read_all(&paths));
+                let texts: Vec<&[u8]> = sources.iter().map(Vec::as_slice).collect();
+                if licence::is_locator(name, &texts) { Keying::Locator } else { Keying::Literal }
+            } else {
+                Keying::Literal
+            };
+            set.vars.push(InputVar { name: name.to_owned(), keying });
+        }
+        set.vars.sort();
+        set.vars.dedup();
+        let content = ContentKey::derive(&question.unit, &set, &digests, &values(question, &set), &question.roots);
+        Ok(Observed { set, content })
+    }
+
+    /// Digests of the set's files, none of which has changed since the question came.
+    fn unmoved(&self, question: &Question, set: &InputSet) -> Result<(Vec<Digest>, Vec<PathBuf>), NotStored> {
+        let mut digests = Vec::with_capacity(set.files.len());
+        let mut paths = Vec::with_capacity(set.files.len());
+        for file in &set.files {
+            let local = question.roots.to_local(file).unwrap_or_else(|| file.0.clone());
+            let path = question.absolute(local.as_ref());
+            let found = self.files.digest(&path).map_err(|source| NotStored::Read { path: path.clone(), source })?;
+            let (stamp, digest) = found.ok_or_else(|| NotStored::Moved(path.clone()))?;
+            // rustc reads its sources long after its start, several ticks of this clock, so a change in the very
+            // tick of the question was made before they were read.
+            if stamp.ctime > question.began {
+                return Err(NotStored::Moved(path));
+            }
+            digests.push(digest);
+            paths.push(path);
+        }
+        for name in &set.absent {
+            let local = question.roots.to_local(name).unwrap_or_else(|| name.0.clone());
+            let path = question.absolute(local.as_ref());
+            if path.exists() {
+                return Err(NotStored::Moved(path));
+            }
+        }
+        Ok((digests, paths))
+    }
+}
+
+/// What a source that can't read anything else was compiled from.
+fn closed_inputs(question: &Question) -> DepInfo {
+    let source = question.compile.source_file().and_then(|path| path.to_str().map(str::to_owned));
+    DepInfo { files: source.into_iter().collect(), ..DepInfo::default() }
+}
+
+fn values(question: &Question, set: &InputSet) -> Vec<Option<String>> {
+    set.vars.iter().map(|var| question.env.get(&var.name).map(str::to_owned)).collect()
+}
+
+/// The texts that a licence is taken from. Directories, and files that have gone, hold no text.
+fn read_all(paths: &[PathBuf]) -> Vec<Vec<u8>> {
+    paths.iter().filter_map(|path| std::fs::read(path).ok()).collect()
+}

@@ -1,0 +1,73 @@
+//! The verify mode: compile although there is a hit, compare, say what differs. The build gets rustc's own result.
+//!
+//! `KACHE_VERIFY=always` in the build's environment checks every hit, `sampled` one in sixteen.
+
+use crate::capture;
+use crate::engine::Engine;
+use crate::question::Question;
+use crate::restore::renew;
+use kache_model::{Digest, Role};
+use kache_proto::{Report, Status};
+use kache_rustc::Env;
+use kache_store::Held;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Which hits are compiled again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum VerifyMode {
+    /// None.
+    Off,
+    /// One in sixteen.
+    Sampled,
+    /// All.
+    Always,
+}
+
+impl VerifyMode {
+    /// What the build asks for.
+    pub(crate) fn of(env: &Env) -> Self {
+        match env.get("KACHE_VERIFY") {
+            Some("always" | "1") => Self::Always,
+            Some("sampled") => Self::Sampled,
+            _ => Self::Off,
+        }
+    }
+
+    /// Whether this hit is one of them.
+    pub(crate) fn picks(self) -> bool {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        match self {
+            Self::Off => false,
+            Self::Sampled => NEXT.fetch_add(1, Ordering::Relaxed).is_multiple_of(16),
+            Self::Always => true,
+        }
+    }
+}
+
+/// Compares what rustc just made with what is stored. `true` if they differ.
+pub(crate) fn compare(engine: &Engine, question: &Question, held: &Held, report: &Report) -> bool {
+    let stored = held.artifact();
+    let mut differences = Vec::new();
+    if report.status != Status::Code(stored.status) {
+        differences.push(format!("exit status {:?}, stored {}", report.status, stored.status));
+    }
+    let mut made: Vec<(String, Role, Digest)> = Vec::new();
+    for expected in question.compile.expected_outputs() {
+        let path = question.out_dir().join(&expected.name);
+        if question.inputs.incremental && expected.role == Role::Metadata {
+            let _best_effort = renew(&path);
+        }
+        if let Ok(Some((stamp, digest))) = engine.files.digest(&path) {
+            made.push((expected.name, expected.role, digest));
+            if matches!(expected.role, Role::Metadata | Role::Rlib | Role::SharedObject) {
+                let origin = question.origin(stored.content, crate::restore::interface(stored, question), stored.mentions);
+                engine.outputs.remember(&engine.store, &path, stamp, Some(digest), origin);
+            }
+        }
+    }
+    differences.extend(capture::differences(stored, question, &made));
+    for difference in &differences {
+        tracing::warn!(krate = %question.compile.crate_name, unit = %question.unit, %difference, "verify: the stored artifact differs");
+    }
+    !differences.is_empty()
+}
