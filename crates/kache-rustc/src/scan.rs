@@ -1,18 +1,220 @@
-//! x
-use kache_model::*;
-/// x
-pub struct Seen { /// x
- pub root: Option<String>, /// x
- pub mentions: Mentions }
-/// x
-pub struct Scanner(Vec<u8>, Roots);
+//! Finds machine-local roots and names of path variables in output files.
+//!
+//! The second net behind the licence: rustc was told to write placeholders, so an output that still spells a root got it in a way that
+//! nobody foresaw, and the artifact is bound to this machine's paths.
+//!
+//! - A root of two or more components counts wherever its bytes stand. No boundary is asked for: string constants lie side by side in a
+//!   binary, so `/work/app` may be followed or preceded by the letters of another constant.
+//! - A root of one component (`/src`) is too short for that and counts only where it stands like a path: no name byte in front, a `/` or
+//!   no name byte behind.
+//! - The toolchain isn't searched for. Its identity is keyed, it isn't remapped, and rustc writes std's own sources as `/rustc/<hash>`.
+//!
+//! Fed in chunks of any size; what lies across a border is found.
+
+use kache_model::{Mentions, RootKind, Roots};
+use memchr::memmem::Finder;
+use std::collections::BTreeSet;
+
+/// What a scan found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// A root that was spelled, as it was spelled: the first that was found.
+    pub root: Option<String>,
+    /// Variables that were named.
+    pub mentions: Mentions,
+}
+
+/// A running scan over one file.
+#[derive(Debug)]
+pub struct Scanner {
+    needles: Vec<Needle>,
+    seen: Seen,
+    /// The last bytes before the current chunk: one more than the longest needle.
+    tail: Vec<u8>,
+    keep: usize,
+    /// Whether `tail` begins where the file does.
+    from_start: bool,
+}
+
+#[derive(Debug)]
+struct Needle {
+    finder: Finder<'static>,
+    kind: Kind,
+    /// Nothing more to learn from it.
+    found: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Root,
+    ShortRoot,
+    Name(usize),
+}
+
 impl Scanner {
-/// x
-pub fn new(r:&Roots)->Self{Self(vec![], r.clone())}
-/// x
-pub fn push(&mut self, c:&[u8]) { self.0.extend_from_slice(c) }
-/// x
-pub fn finish(self)->Seen{ let mut m=Mentions::NONE; for (i,n) in Mentions::NAMES.iter().enumerate(){ if memchr::memmem::find(&self.0,n.as_bytes()).is_some(){m.insert(i)} }
- let mut root=None; for r in self.1.iter(){ if r.kind==RootKind::Toolchain {continue} for s in r.spellings(){ if memchr::memmem::find(&self.0,s.as_bytes()).is_some(){root=Some(s.to_string())} } }
- Seen{root,mentions:m} }
+    /// A scan for `roots` and for [`Mentions::NAMES`].
+    pub fn new(roots: &Roots) -> Self {
+        let spellings: BTreeSet<&str> =
+            roots.iter().filter(|root| root.kind != RootKind::Toolchain).flat_map(|root| root.spellings()).collect();
+        let roots = spellings.into_iter().map(|root| {
+            let short = root.trim_matches('/').split('/').filter(|part| !part.is_empty()).count() < 2;
+            (root, if short { Kind::ShortRoot } else { Kind::Root })
+        });
+        let names = Mentions::NAMES.into_iter().enumerate().map(|(index, name)| (name, Kind::Name(index)));
+        let mut needles: Vec<Needle> = Vec::new();
+        for (text, kind) in roots.chain(names) {
+            needles.push(Needle { finder: Finder::new(text.as_bytes()).into_owned(), kind, found: false });
+        }
+        let keep = needles.iter().map(|needle| needle.finder.needle().len() + 1).max().unwrap_or(0);
+        Self { needles, seen: Seen::default(), tail: Vec::new(), keep, from_start: true }
+    }
+
+    /// The next bytes.
+    pub fn push(&mut self, chunk: &[u8]) {
+        let head = &chunk[..chunk.len().min(self.keep)];
+        let border = [self.tail.as_slice(), head].concat();
+        self.search(&border, self.from_start, false);
+        if chunk.len() > head.len() {
+            // What begins before the chunk has been seen at the border.
+            self.search(chunk, false, false);
+            self.tail.clear();
+            self.tail.extend_from_slice(&chunk[chunk.len() - self.keep..]);
+            self.from_start = false;
+        } else {
+            self.from_start &= border.len() <= self.keep;
+            self.tail = border[border.len().saturating_sub(self.keep)..].to_vec();
+        }
+    }
+
+    /// What was found in all.
+    pub fn finish(mut self) -> Seen {
+        let tail = std::mem::take(&mut self.tail);
+        self.search(&tail, self.from_start, true);
+        self.seen
+    }
+
+    /// Searches `window`; `first` and `last` say whether the file begins and ends with it.
+    fn search(&mut self, window: &[u8], first: bool, last: bool) {
+        for needle in self.needles.iter_mut().filter(|needle| !needle.found) {
+            let len = needle.finder.needle().len();
+            let stands_alone = |at: usize| {
+                let before = match at.checked_sub(1) {
+                    Some(at) => !is_name(window[at]) && window[at] != b'/',
+                    None => first,
+                };
+                let after = window.get(at + len).map_or(last, |byte| !is_name(*byte));
+                before && after
+            };
+            needle.found = match needle.kind {
+                Kind::Root | Kind::Name(_) => needle.finder.find(window).is_some(),
+                Kind::ShortRoot => needle.finder.find_iter(window).any(stands_alone),
+            };
+            match needle.kind {
+                _ if !needle.found => {}
+                Kind::Name(index) => self.seen.mentions.insert(index),
+                Kind::Root | Kind::ShortRoot => {
+                    let spelled = || String::from_utf8_lossy(needle.finder.needle()).into_owned();
+                    self.seen.root.get_or_insert_with(spelled);
+                }
+            }
+        }
+    }
+}
+
+/// A byte that can belong to the name of a path component.
+fn is_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'+' | b'@') || byte >= 0x80
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kache_model::Root;
+    use proptest::prelude::*;
+
+    fn scan(roots: &[&str], chunks: &[&[u8]]) -> Seen {
+        let roots = roots.iter().map(|path| Root::new(RootKind::Workspace, *path, format!("/real{path}"))).collect();
+        let mut scanner = Scanner::new(&Roots::new(roots));
+        for chunk in chunks {
+            scanner.push(chunk);
+        }
+        scanner.finish()
+    }
+
+    #[test]
+    fn long_roots_count_wherever_they_stand() {
+        let check = |bytes: &str, root: Option<&str>| {
+            assert_eq!(scan(&["/w/app"], &[bytes.as_bytes()]).root.as_deref(), root, "{bytes}");
+        };
+        check("xyz/w/app\0", Some("/w/app"));
+        check("messageabc/w/appanother", Some("/w/app"));
+        check("/real/w/app", Some("/real/w/app"));
+        check("/w/ap", None);
+        check("", None);
+    }
+
+    #[test]
+    fn short_roots_count_where_they_stand_like_a_path() {
+        let check = |bytes: &str, found: bool| {
+            assert_eq!(scan(&["/src"], &[bytes.as_bytes()]).root.is_some(), found, "{bytes:?}");
+            for at in 0..bytes.len() {
+                let (left, right) = bytes.as_bytes().split_at(at);
+                assert_eq!(scan(&["/src"], &[left, right]).root.is_some(), found, "{bytes:?} at {at}");
+            }
+        };
+        check("/src", true);
+        check("\0/src\0", true);
+        check("\"/src/lib.rs", true);
+        check("crate/src/lib.rs", false);
+        check("/src2", false);
+        check("x/srcs /srcs /src-a //src", false);
+        check("/srcs and then /src", true);
+    }
+
+    #[test]
+    fn the_toolchain_is_not_searched_for() {
+        let roots = Roots::new(vec![Root::new(RootKind::Toolchain, "/opt/rust", "/opt/rust")]);
+        let mut scanner = Scanner::new(&roots);
+        scanner.push(b"/opt/rust/lib");
+        assert_eq!(scanner.finish(), Seen::default());
+    }
+
+    #[test]
+    fn names_of_path_variables_are_found() {
+        let seen = scan(&[], &[b"..CARGO_MANI", b"FEST_DIROUT_DI", b"R"]);
+        assert_eq!(seen.mentions.names().collect::<Vec<_>>(), ["CARGO_MANIFEST_DIR", "OUT_DIR"]);
+    }
+
+    proptest! {
+        #[test]
+        fn chunk_borders_change_nothing(
+            parts in proptest::collection::vec("/w/app|/src|OUT_DIR|/w|[a-z/ ]{0,9}", 0..12),
+            cuts in proptest::collection::vec(1..20usize, 0..20),
+        ) {
+            let text = parts.concat();
+            let whole = scan(&["/w/app", "/src"], &[text.as_bytes()]);
+            let mut rest = text.as_bytes();
+            let mut chunks = Vec::new();
+            for cut in cuts {
+                let (chunk, after) = rest.split_at(cut.min(rest.len()));
+                chunks.push(chunk);
+                rest = after;
+            }
+            chunks.push(rest);
+            let pieces = scan(&["/w/app", "/src"], &chunks);
+            prop_assert_eq!(whole.root.is_some(), pieces.root.is_some());
+            prop_assert_eq!(whole.mentions, pieces.mentions);
+            prop_assert_eq!(whole.root.is_some(), text.contains("/w/app") || short(&text));
+        }
+    }
+
+    /// The rule for `/src` and `/real/src`, said another way.
+    fn short(text: &str) -> bool {
+        text.match_indices("/src").any(|(at, _)| {
+            let before = text[..at].chars().next_back();
+            let after = text[at + 4..].chars().next();
+            !before.is_some_and(|c| c.is_ascii_alphanumeric() || c == '/' || c == '_')
+                && !after.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_')
+        })
+    }
 }
