@@ -154,7 +154,8 @@ pub(crate) enum Codegen {
     Coverage,
     /// `save-temps`: declined when on.
     SaveTemps,
-    /// `linker-plugin-lto`: declined when on.
+    /// `linker-plugin-lto`: keyed; declined when on for what links. Cargo gives it to libraries of an LTO build, to which it only says
+    /// that their objects are bitcode.
     LinkerPluginLto,
     /// `split-debuginfo`: keyed; declined where it leaves files beside the outputs.
     SplitDebuginfo,
@@ -233,10 +234,10 @@ pub(crate) const UNSTABLE: &[&str] = &[
     "debug-info-for-profiling", "direct-access-external-data", "dwarf-version", "embed-source", "export-executable-symbols",
     "fewer-names", "fmt-debug", "force-unstable-if-unmarked", "function-return", "function-sections", "inline-mir",
     "inline-mir-hint-threshold", "inline-mir-threshold", "layout-seed", "location-detail", "macro-backtrace",
-    "merge-functions", "mir-opt-level", "mutable-noalias", "next-solver", "no-unique-section-names", "oom",
-    "panic-abort-tests", "panic-in-drop", "plt", "polonius", "polymorphize", "proc-macro-backtrace", "randomize-layout",
+    "merge-functions", "mir-opt-level", "mutable-noalias", "next-solver", "no-unique-section-names",
+    "panic-abort-tests", "panic-in-drop", "plt", "polonius", "proc-macro-backtrace", "randomize-layout",
     "relax-elf-relocations", "sanitizer", "share-generics", "stack-protector", "thinlto", "threads", "tls-model",
-    "trap-unreachable", "tune-cpu", "ub-checks", "unstable-options", "verbose-internals", "virtual-function-elimination",
+    "trap-unreachable", "ub-checks", "unstable-options", "verbose-internals", "virtual-function-elimination",
 ];
 
 /// Beginnings of `-Z` options that write files of their own or print what no cache should replay.
@@ -273,4 +274,67 @@ pub(crate) fn short(letter: char) -> Option<&'static Row> {
 pub(crate) fn codegen(name: &str) -> Option<(&'static str, Codegen)> {
     let name = name.replace('_', "-");
     CODEGEN.iter().find(|(known, _)| *known == name).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    fn rustc(args: &[&str]) -> String {
+        let output = Command::new("rustc").args(args).output().expect("rustc runs");
+        String::from_utf8(output.stdout).expect("rustc prints UTF-8")
+    }
+
+    /// `-C help` lists `    -C   name=val -- what it does`.
+    #[test]
+    fn every_codegen_option_of_the_installed_rustc_has_a_row() {
+        let help = rustc(&["-C", "help"]);
+        let names: Vec<&str> =
+            help.lines().filter_map(|line| line.trim().strip_prefix("-C ")?.trim().split_once("=val")).map(|(name, _)| name).collect();
+        assert!(names.len() > 40, "{help}");
+        let missing: Vec<&&str> = names.iter().filter(|name| codegen(name).is_none()).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+    }
+
+    /// `--help -v` lists `    -A, --allow <LINT>  …`.
+    #[test]
+    fn every_option_of_the_installed_rustc_has_a_row() {
+        let help = rustc(&["--help", "-v"]);
+        let mut seen = 0;
+        let (options, _) = help.split_once("Additional help").expect("rustc lists more help behind its options");
+        for line in options.lines().map(str::trim).filter(|line| line.starts_with('-')) {
+            let mut words = line.split_whitespace();
+            let mut takes = Nothing;
+            let mut rows = Vec::new();
+            for word in words.by_ref() {
+                let name = word.trim_end_matches(',');
+                if let Some(name) = name.strip_prefix("--") {
+                    rows.push((name, long(name)));
+                } else if let Some(letter) = name.strip_prefix('-').and_then(|name| name.chars().next()) {
+                    rows.push((name, short(letter)));
+                } else {
+                    takes = if name.starts_with(['<', '[']) { Value } else { Nothing };
+                    break;
+                }
+            }
+            for (name, row) in rows {
+                let row = row.unwrap_or_else(|| panic!("no row for {name}"));
+                assert_eq!(row.2, takes, "{name}");
+                seen += 1;
+            }
+        }
+        assert!(seen > 40, "{help}");
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let mut names: Vec<&str> = OPTIONS.iter().flat_map(|row| [row.0, row.1]).filter(|name| !name.is_empty()).collect();
+        names.extend(CODEGEN.iter().map(|(name, _)| *name).filter(|name| *name != "help"));
+        names.extend(UNSTABLE);
+        names.sort_unstable();
+        let before = names.len();
+        names.dedup();
+        assert_eq!(names.len() + 1, before, "`dwarf-version` is the one name that -C and -Z share");
+    }
 }

@@ -436,9 +436,6 @@ fn refuse(unit: &Compile) -> Result<(), Bypass> {
     if codegen.on("save-temps") {
         return Err(Bypass::new(BypassReason::SaveTemps, "-C save-temps"));
     }
-    if codegen.on("linker-plugin-lto") {
-        return Err(Bypass::new(BypassReason::LinkerPluginLto, "-C linker-plugin-lto"));
-    }
     let split = codegen.get("split-debuginfo");
     let beside = match family {
         Family::Apple => unit.links() && split != Some("off"),
@@ -456,6 +453,9 @@ fn refuse(unit: &Compile) -> Result<(), Bypass> {
         }
     }
     if unit.links() {
+        if codegen.on("linker-plugin-lto") {
+            return Err(Bypass::new(BypassReason::LinkerPluginLto, "-C linker-plugin-lto"));
+        }
         if codegen.on("rpath") {
             return Err(Bypass::new(BypassReason::LinkArg, "-C rpath"));
         }
