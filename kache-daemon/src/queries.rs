@@ -10,13 +10,19 @@ const MAX_ANSWERS: usize = 4096;
 
 /// What was answered before.
 #[derive(Debug, Default)]
-pub(crate) struct Queries(Mutex<HashMap<Digest, (Vec<u8>, Vec<u8>)>>);
+pub(crate) struct Queries(Mutex<HashMap<Digest, Answer>>);
+
+#[derive(Clone, Debug)]
+struct Answer {
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+}
 
 impl Queries {
     /// The answer, if it is known.
     pub(crate) fn get(&self, key: &Digest) -> Option<Reply> {
         let map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (stdout, stderr) = map.get(key)?.clone();
+        let Answer { stdout, stderr } = map.get(key)?.clone();
         Some(Reply::Replay { status: 0, stdout, stderr })
     }
 
@@ -26,6 +32,6 @@ impl Queries {
         if map.len() >= MAX_ANSWERS {
             map.clear();
         }
-        map.insert(key, (stdout, stderr));
+        map.insert(key, Answer { stdout, stderr });
     }
 }

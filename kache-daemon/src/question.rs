@@ -249,10 +249,9 @@ impl Lookup<'_> {
                 inputs.environment.insert(name.to_owned(), value.to_owned());
             }
         }
-        if closure.macro_mentions.contains("CARGO_MANIFEST_DIR") || closure.macro_mentions.contains("CARGO_MANIFEST_PATH") {
-            if let Some(dir) = self.env.get("CARGO_MANIFEST_DIR") {
-                self.declare(&Path::new(dir).join("Cargo.toml"), inputs);
-            }
+        let mentions_manifest = ["CARGO_MANIFEST_DIR", "CARGO_MANIFEST_PATH"].iter().any(|name| closure.macro_mentions.contains(name));
+        if let (true, Some(dir)) = (mentions_manifest, self.env.get("CARGO_MANIFEST_DIR")) {
+            self.declare(&Path::new(dir).join("Cargo.toml"), inputs);
         }
         if matches!(self.compile.origin, Place::Registry | Place::Git) {
             return;
