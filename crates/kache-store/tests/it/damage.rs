@@ -203,7 +203,10 @@ fn flipped_bytes_in_the_index_never_give_a_wrong_artifact() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir.path().join("s"));
     for name in ["a", "b", "c"] {
-        publish(&store, name, &[name.as_bytes(), BYTES]);
+        // Long texts, so that many a flip hits one.
+        let mut new = publication(name, [name.as_bytes(), BYTES].map(|bytes| store.stage_bytes(bytes, false).unwrap()).into());
+        new.artifact.stderr = name.as_bytes().repeat(2000);
+        store.publish(new).unwrap();
     }
     let artifacts = ["a", "b", "c"].map(|name| store.find(&key(name)).unwrap().unwrap().artifact().clone());
     drop(store);

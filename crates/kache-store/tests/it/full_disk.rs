@@ -44,10 +44,18 @@ fn publish_until_it_fails() {
         new.artifact.stderr = vec![7; 200_000];
         store.publish(new).and_then(|()| store.flush()).err()
     });
-    assert!(failed.is_some(), "the limit was not felt");
+    assert!(matches!(failed, Some(StoreError::Index { .. })), "the limit was not felt: {failed:?}");
     for _ in 0..3 {
         let held = store.find(&key("first")).unwrap().unwrap();
         store.place(&held, 0, &dir.join("dest"), Placement::Own, 0o644).unwrap();
         assert_eq!(fs::read(dir.join("dest")).unwrap(), b"bytes");
     }
+    // What goes makes room again.
+    for index in 0..200 {
+        store.evict(&key(&format!("n{index}"))).unwrap();
+    }
+    store.flush().unwrap();
+    publish(&store, "last", &[b"last"]);
+    store.flush().unwrap();
+    assert!(store.find(&key("last")).unwrap().is_some());
 }
