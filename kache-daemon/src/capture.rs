@@ -11,10 +11,10 @@ use crate::engine::Engine;
 use crate::files;
 use crate::lease::Lease;
 use crate::question::Question;
-use crate::restore::renew;
+use crate::restore::{interface, renew};
 use crate::sources::{NotStored, Observed};
 use kache_model::artifact::DepInfoText;
-use kache_model::{Artifact, ArtifactKey, Digest, FileStamp, Mentions, Output, Role, Spelling};
+use kache_model::{Artifact, ArtifactKey, FileStamp, Mentions, Output, Role, Spelling};
 use kache_proto::Report;
 use kache_rustc::scan::Scanner;
 use kache_rustc::{Expected, NativeLibrary, streams};
@@ -108,17 +108,13 @@ impl Engine {
 
     /// Lets dependents know what the new libraries are.
     fn remember(&self, question: &Question, observed: &Observed, outputs: &[Taken]) {
-        let find = |role| outputs.iter().find(|taken| taken.expected.role == role);
-        let digest = |role| find(role).and_then(|taken: &Taken| taken.blob.as_ref()).map(|scanned| scanned.blob.id().0);
-        let metadata = digest(Role::Metadata);
-        let interface = metadata.or_else(|| if question.inputs.incremental { None } else { digest(Role::SharedObject) });
+        let blob = |role| outputs.iter().find(|taken| taken.expected.role == role).and_then(|taken| taken.blob.as_ref());
+        let interface = interface(question, |role| blob(role).map(|scanned| scanned.blob.id().0));
         let own = outputs.iter().filter_map(|taken| taken.blob.as_ref()).fold(Mentions::NONE, |all, scanned| all.union(scanned.mentions));
         for taken in outputs {
             if !matches!(taken.expected.role, Role::Metadata | Role::Rlib | Role::SharedObject) {
                 continue;
             }
-            // A library without metadata beside it can't be pinned before it is hashed; `publish` will not be waited for, so its dependents
-            // are keyed by what went into it alone.
             let bytes = taken.blob.as_ref().map(|scanned| scanned.blob.id().0);
             let origin = question.origin(observed.content, interface, own);
             self.outputs.remember(&self.store, &taken.path, taken.stamp, bytes, origin);
@@ -204,21 +200,4 @@ fn audit(question: &Question, taken: &Taken) -> Result<(), NotStored> {
         None => Ok(()),
         Some(member) => Err(NotStored::Unexplained(format!("{}({member})", taken.expected.name))),
     }
-}
-
-/// Whether two sets of outputs are the same, for the verify mode; names what differs.
-pub(crate) fn differences(stored: &Artifact, question: &Question, made: &[(String, Role, Digest)]) -> Vec<String> {
-    let mut list = Vec::new();
-    for (name, role, digest) in made {
-        // Members of an incremental library are named by session; its metadata says whether it means the same.
-        if question.inputs.incremental && *role != Role::Metadata {
-            continue;
-        }
-        match stored.outputs.iter().find(|output| output.name == *name) {
-            Some(output) if output.blob.0 == *digest => {}
-            Some(_) => list.push(format!("{name} differs")),
-            None => list.push(format!("{name} isn't stored")),
-        }
-    }
-    list
 }

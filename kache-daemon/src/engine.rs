@@ -28,7 +28,7 @@ use crate::sources::NotStored;
 use crate::stats::Stats;
 use crate::toolchain::{Toolchain, Toolchains};
 use crate::verify::{self, VerifyMode};
-use kache_model::{ArtifactKey, Bypass, BypassReason, Digest, Outcome};
+use kache_model::{ArtifactKey, Bypass, BypassReason, Digest, InputSet, Outcome};
 use kache_proto::{Plan, Reply, Report, Request, Status, Stdin};
 use kache_rustc::{Argfile, Compile, Env, Invocation, Shape, Source, Verdict};
 use kache_store::{Held, PlaceError, Store};
@@ -174,7 +174,7 @@ impl Engine {
             tracing::warn!(%error, "input sets");
             Vec::new()
         });
-        for set in &sets {
+        for (index, set) in sets.iter().enumerate() {
             let Some(content) = self.contents(question, set) else { continue };
             let key = ArtifactKey::derive(&content, set, &question.roots, &question.compile.diagnostics());
             let held = match self.store.find(&key) {
@@ -194,6 +194,9 @@ impl Engine {
                     let saved = Duration::from_millis(held.artifact().compile_millis);
                     tracing::debug!(krate = %question.compile.crate_name, %key, outcome = outcome.name(), "hit");
                     self.stats.hit(outcome, restored, saved, start.elapsed());
+                    if index > 0 {
+                        self.prefer(question, set);
+                    }
                     return Some(Found::Replayed(reply));
                 }
                 Err(RestoreError::Place(PlaceError::Damaged { .. })) => tracing::warn!(%key, "damaged blob evicted"),
@@ -201,6 +204,13 @@ impl Engine {
             }
         }
         None
+    }
+
+    /// The set that hit is the first to be tried next time.
+    fn prefer(&self, question: &Question, set: &InputSet) {
+        if let Err(error) = self.store.publish_set(&question.unit, set.clone()) {
+            tracing::warn!(%error, "input set");
+        }
     }
 
     fn hit_or_verify(&self, found: Found, question: Question, start: Instant) -> Answer {

@@ -7,7 +7,7 @@ use crate::engine::Engine;
 use crate::question::Question;
 use crate::spawn;
 use crate::stats::Restored;
-use kache_model::{Artifact, Role, Spelling};
+use kache_model::{Artifact, Digest, Role, Spelling};
 use kache_proto::Reply;
 use kache_store::{Held, PlaceError, PlacedHow, Placement};
 use std::io;
@@ -61,7 +61,8 @@ impl Engine {
                 PlacedHow::Copy => restored.copy += placed.bytes,
             }
             if matches!(output.role, Role::Metadata | Role::Rlib | Role::SharedObject) {
-                let origin = question.origin(artifact.content, interface(artifact, question), artifact.mentions);
+                let origin =
+                    question.origin(artifact.content, interface(question, |role| output_digest(artifact, role)), artifact.mentions);
                 self.outputs.remember(&self.store, &dir.join(&output.name), placed.stamp, Some(output.blob.0), origin);
             }
         }
@@ -69,11 +70,15 @@ impl Engine {
     }
 }
 
-/// The digest that dependents pin: the `.rmeta`; else the only linkable output, unless an incremental session shaped its bytes.
-pub(crate) fn interface(artifact: &Artifact, question: &Question) -> Option<kache_model::Digest> {
-    let find = |role| artifact.outputs.iter().find(|output| output.role == role).map(|output| output.blob.0);
-    let linked = || if question.inputs.incremental { None } else { find(Role::SharedObject).or_else(|| find(Role::Rlib)) };
-    find(Role::Metadata).or_else(linked)
+/// The digest that dependents pin: of the `.rmeta`, else of the shared object, unless an incremental session shaped its bytes. `digest` looks
+/// an output's digest up by its role.
+pub(crate) fn interface(question: &Question, digest: impl Fn(Role) -> Option<Digest>) -> Option<Digest> {
+    digest(Role::Metadata).or_else(|| if question.inputs.incremental { None } else { digest(Role::SharedObject) })
+}
+
+/// The digest of an artifact's output with that role.
+pub(crate) fn output_digest(artifact: &Artifact, role: Role) -> Option<Digest> {
+    artifact.outputs.iter().find(|output| output.role == role).map(|output| output.blob.0)
 }
 
 /// rustc's words, as it would have said them here.

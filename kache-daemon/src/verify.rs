@@ -2,14 +2,14 @@
 //!
 //! `KACHE_VERIFY=always` in the build's environment checks every hit, `sampled` one in sixteen.
 
-use crate::capture;
 use crate::engine::Engine;
 use crate::question::Question;
-use crate::restore::renew;
-use kache_model::{Digest, Role};
+use crate::restore::{interface, renew};
+use kache_model::{Artifact, Digest, FileStamp, Role};
 use kache_proto::{Report, Status};
 use kache_rustc::Env;
 use kache_store::Held;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Which hits are compiled again.
@@ -51,23 +51,49 @@ pub(crate) fn compare(engine: &Engine, question: &Question, held: &Held, report:
     if report.status != Status::Code(stored.status) {
         differences.push(format!("exit status {:?}, stored {}", report.status, stored.status));
     }
-    let mut made: Vec<(String, Role, Digest)> = Vec::new();
+    let mut made = Vec::new();
     for expected in question.compile.expected_outputs() {
         let path = question.out_dir().join(&expected.name);
         if question.inputs.incremental && expected.role == Role::Metadata {
             let _best_effort = renew(&path);
         }
         if let Ok(Some((stamp, digest))) = engine.files.digest(&path) {
-            made.push((expected.name, expected.role, digest));
-            if matches!(expected.role, Role::Metadata | Role::Rlib | Role::SharedObject) {
-                let origin = question.origin(stored.content, crate::restore::interface(stored, question), stored.mentions);
-                engine.outputs.remember(&engine.store, &path, stamp, Some(digest), origin);
-            }
+            made.push(Made { path, name: expected.name, role: expected.role, stamp, digest });
         }
     }
-    differences.extend(capture::differences(stored, question, &made));
+    differences.extend(made.iter().filter_map(|made| made.difference(stored, question)));
+    // The files are rustc's own, so what dependents pin is theirs, not the stored artifact's.
+    let interface = interface(question, |role| made.iter().find(|made| made.role == role).map(|made| made.digest));
+    for made in made.iter().filter(|made| matches!(made.role, Role::Metadata | Role::Rlib | Role::SharedObject)) {
+        let origin = question.origin(stored.content, interface, stored.mentions);
+        engine.outputs.remember(&engine.store, &made.path, made.stamp, Some(made.digest), origin);
+    }
     for difference in &differences {
         tracing::warn!(krate = %question.compile.crate_name, unit = %question.unit, %difference, "verify: the stored artifact differs");
     }
     !differences.is_empty()
+}
+
+/// An output that rustc just left.
+struct Made {
+    path: PathBuf,
+    name: String,
+    role: Role,
+    stamp: FileStamp,
+    digest: Digest,
+}
+
+impl Made {
+    /// How it differs from what is stored.
+    fn difference(&self, stored: &Artifact, question: &Question) -> Option<String> {
+        // Members of an incremental library are named by session; its metadata says whether it means the same.
+        if question.inputs.incremental && self.role != Role::Metadata {
+            return None;
+        }
+        match stored.outputs.iter().find(|output| output.name == self.name) {
+            Some(output) if output.blob.0 == self.digest => None,
+            Some(_) => Some(format!("{} differs", self.name)),
+            None => Some(format!("{} isn't stored", self.name)),
+        }
+    }
 }
