@@ -432,6 +432,11 @@ fn output_place(seen: &Seen, shape: Shape, cwd: &Path) -> Result<(PathBuf, Optio
 /// What is understood but not kept.
 fn refuse(unit: &Compile) -> Result<(), Bypass> {
     let codegen = &unit.codegen;
+    // Outputs are named, not placed.
+    let stem = unit.stem();
+    if stem.is_empty() || stem.contains(['/', '\0']) {
+        return Err(Bypass::new(BypassReason::OutputPath, stem));
+    }
     let family = Family::of(unit.target.as_deref());
     if codegen.on("save-temps") {
         return Err(Bypass::new(BypassReason::SaveTemps, "-C save-temps"));

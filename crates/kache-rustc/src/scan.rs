@@ -9,6 +9,9 @@
 //!   no name byte behind.
 //! - The toolchain isn't searched for. Its identity is keyed, it isn't remapped, and rustc writes std's own sources as `/rustc/<hash>`.
 //!
+//! LLVM bitcode (in libraries of an LTO build) holds strings as bit streams that begin at any bit, so behind a bitcode header roots are
+//! looked for at every offset, by the bytes that they fill completely. Names of variables are not: a macro's are in the metadata.
+//!
 //! Fed in chunks of any size; what lies across a border is found.
 
 use kache_model::{Mentions, RootKind, Roots};
@@ -34,12 +37,19 @@ pub struct Scanner {
     keep: usize,
     /// Whether `tail` begins where the file does.
     from_start: bool,
+    /// What to look for once a bitcode header has been seen.
+    shifted: Vec<Needle>,
 }
+
+/// The header of LLVM bitcode.
+const BITCODE: &[u8] = b"BC\xc0\xde";
 
 #[derive(Debug)]
 struct Needle {
     finder: Finder<'static>,
     kind: Kind,
+    /// What it stands for.
+    text: String,
     /// Nothing more to learn from it.
     found: bool,
 }
@@ -49,6 +59,7 @@ enum Kind {
     Root,
     ShortRoot,
     Name(usize),
+    Bitcode,
 }
 
 impl Scanner {
@@ -56,17 +67,18 @@ impl Scanner {
     pub fn new(roots: &Roots) -> Self {
         let spellings: BTreeSet<&str> =
             roots.iter().filter(|root| root.kind != RootKind::Toolchain).flat_map(|root| root.spellings()).collect();
-        let roots = spellings.into_iter().map(|root| {
-            let short = root.trim_matches('/').split('/').filter(|part| !part.is_empty()).count() < 2;
-            (root, if short { Kind::ShortRoot } else { Kind::Root })
-        });
-        let names = Mentions::NAMES.into_iter().enumerate().map(|(index, name)| (name, Kind::Name(index)));
-        let mut needles: Vec<Needle> = Vec::new();
-        for (text, kind) in roots.chain(names) {
-            needles.push(Needle { finder: Finder::new(text.as_bytes()).into_owned(), kind, found: false });
+        let mut needles = Vec::new();
+        let mut shifted = Vec::new();
+        for root in spellings {
+            let short = root.split('/').filter(|part| !part.is_empty()).count() < 2;
+            needles.push(Needle::new(root.as_bytes(), if short { Kind::ShortRoot } else { Kind::Root }, root));
+            shifted.extend(bit_streams(root.as_bytes()).map(|stream| Needle::new(&stream, Kind::Root, root)));
         }
+        let names = Mentions::NAMES.into_iter().enumerate();
+        needles.extend(names.map(|(index, name)| Needle::new(name.as_bytes(), Kind::Name(index), name)));
+        needles.push(Needle::new(BITCODE, Kind::Bitcode, ""));
         let keep = needles.iter().map(|needle| needle.finder.needle().len() + 1).max().unwrap_or(0);
-        Self { needles, seen: Seen::default(), tail: Vec::new(), keep, from_start: true }
+        Self { needles, seen: Seen::default(), tail: Vec::new(), keep, from_start: true, shifted }
     }
 
     /// The next bytes.
@@ -95,6 +107,7 @@ impl Scanner {
 
     /// Searches `window`; `first` and `last` say whether the file begins and ends with it.
     fn search(&mut self, window: &[u8], first: bool, last: bool) {
+        let mut bitcode = false;
         for needle in self.needles.iter_mut().filter(|needle| !needle.found) {
             let len = needle.finder.needle().len();
             let stands_alone = |at: usize| {
@@ -106,19 +119,46 @@ impl Scanner {
                 before && after
             };
             needle.found = match needle.kind {
-                Kind::Root | Kind::Name(_) => needle.finder.find(window).is_some(),
+                Kind::Root | Kind::Name(_) | Kind::Bitcode => needle.finder.find(window).is_some(),
                 Kind::ShortRoot => needle.finder.find_iter(window).any(stands_alone),
             };
             match needle.kind {
                 _ if !needle.found => {}
                 Kind::Name(index) => self.seen.mentions.insert(index),
-                Kind::Root | Kind::ShortRoot => {
-                    let spelled = || String::from_utf8_lossy(needle.finder.needle()).into_owned();
-                    self.seen.root.get_or_insert_with(spelled);
-                }
+                Kind::Bitcode => bitcode = true,
+                Kind::Root | Kind::ShortRoot => drop(self.seen.root.get_or_insert_with(|| needle.text.clone())),
             }
         }
+        if bitcode {
+            self.needles.append(&mut self.shifted);
+            self.search(window, first, last);
+        }
     }
+}
+
+impl Needle {
+    fn new(bytes: &[u8], kind: Kind, text: &str) -> Self {
+        Self { finder: Finder::new(bytes).into_owned(), kind, text: text.to_owned(), found: false }
+    }
+}
+
+/// How bitcode spells a string: elements of 8 bits, or of 7 in plain ASCII that ends in a zero, from any bit on. Only the bytes that the
+/// string fills, if they are enough to mean something.
+fn bit_streams(text: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    let spelled = move |(width, offset): (usize, usize)| {
+        let mut bytes = vec![0u8; (offset + text.len() * width).div_ceil(8)];
+        for (index, byte) in text.iter().enumerate() {
+            for bit in (0..width).filter(|bit| byte >> bit & 1 == 1) {
+                let at = offset + index * width + bit;
+                bytes[at / 8] |= 1 << (at % 8);
+            }
+        }
+        let full = usize::from(offset > 0)..(offset + text.len() * width) / 8;
+        bytes.get(full).map(<[u8]>::to_vec).unwrap_or_default()
+    };
+    let widths = [7, 8].into_iter().filter(move |width| *width == 8 || text.is_ascii());
+    let places = widths.flat_map(|width| (0..8).map(move |offset| (width, offset))).filter(|place| *place != (8, 0));
+    places.map(spelled).filter(|stream| stream.len() >= 5)
 }
 
 /// A byte that can belong to the name of a path component.
@@ -177,6 +217,25 @@ mod tests {
         let mut scanner = Scanner::new(&roots);
         scanner.push(b"/opt/rust/lib");
         assert_eq!(scanner.finish(), Seen::default());
+    }
+
+    #[test]
+    fn roots_in_bitcode_are_found_at_any_bit() {
+        let root = b"/w/some/app";
+        for (width, offset) in [7, 8].into_iter().flat_map(|width| (0..8).map(move |offset| (width, offset))) {
+            // Bits of ones around the string, so that only its own bytes can match.
+            let mut bits = vec![true; 32 + offset];
+            bits.extend(root.iter().flat_map(|byte| (0..width).map(move |bit| byte >> bit & 1 == 1)));
+            bits.extend([true; 32]);
+            let bytes: Vec<u8> = bits.chunks(8).map(|bits| bits.iter().rev().fold(0, |byte, bit| byte << 1 | u8::from(*bit))).collect();
+            let file = [&b"object"[..], BITCODE, &bytes, b"tail"].concat();
+            for cut in 0..file.len() {
+                let seen = scan(&["/w/some/app"], &[&file[..cut], &file[cut..]]);
+                assert_eq!(seen.root.as_deref(), Some("/w/some/app"), "{width} bits from {offset}, cut at {cut}");
+            }
+            let plain = scan(&["/w/some/app"], &[&bytes]);
+            assert_eq!(plain.root.is_some(), (width, offset) == (8, 0), "{width} bits from {offset}");
+        }
     }
 
     #[test]

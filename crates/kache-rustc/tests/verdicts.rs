@@ -126,6 +126,7 @@ fn bypasses_name_their_reason() {
         (Call::unit("--emit mir"), "emit_kind (mir)"),
         (Call::unit("--emit llvm-bc,link"), "emit_kind (llvm-bc)"),
         (Call::unit("--emit asm=/f"), "output_path (--emit asm=/f)"),
+        (Call::unit("-C extra-filename=-1/../x"), "output_path (x-1/../x)"),
         (Call::unit("-o /f"), "output_path (-o /f)"),
         (Call::probe("--emit=metadata,link -o /f x.rs"), "output_path (-o /f)"),
         (Call::probe("--emit=llvm-ir -o - x.rs"), "output_path (-o -)"),
