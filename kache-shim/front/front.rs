@@ -1,8 +1,16 @@
 //! The shim without libc: connects, asks, and either prints the answer and exits or becomes another program.
 //!
 //! Why this exists: a warm build starts one shim per unit, and starting is most of what a hit costs. Measured with
-//! `tests/start_cost.rs` (1,000 starts each, taken in turn; minimum / median, µs): FIGURES
-//! A process that maps no library, relocates nothing and initialises no runtime is nearly only the kernel's part.
+//! `examples/start_cost.rs` (1,000 starts each, taken in turn on a busy two-core machine, so trust the ratios; minimum / median, µs):
+//!
+//! | program | bare | a hit, round trip included |
+//! |---|---|---|
+//! | this | 210 / 435 | 306 / 575 |
+//! | empty static Rust program | 659 / 1349 | |
+//! | the std wrapper, dynamic | 978 / 1790 | 1072 / 1907 |
+//!
+//! A process that maps no library, relocates nothing and initialises no runtime is nearly only the kernel's part. (The parts of std that
+//! the linker leaves in the file cost nothing: linked without them, it starts in the same time.)
 //!
 //! What it does is the first half of `kache_proto::wrapper`, under the same promises and the same tests (`tests/behaviour.rs`); the
 //! format itself is `kache_proto::wire`, the very file. What it can't do (run rustc and watch it) it hands to the plan's runner by
@@ -36,7 +44,8 @@ use talk::{Answer, Socket};
 /// The story. Returns only if rustc can't be started, with the status to exit with.
 fn run(process: &Process) -> i32 {
     if process.argv().next().is_none() {
-        return 2;
+        // Also what `cargo test --all-targets` calls, which links its harness for this binary like the binary.
+        return 0;
     }
     let Some(mut socket) = Socket::reach(process) else {
         return exec_compiler(process);

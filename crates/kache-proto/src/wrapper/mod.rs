@@ -37,7 +37,7 @@ pub use compile::run_compile;
 pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     let argv = without_ourselves(args.collect());
     if argv.is_empty() {
-        return ExitCode::from(2);
+        return ExitCode::SUCCESS;
     }
     let Some((connection, stdin)) = reach().map(|connection| (connection, TakenStdin::take(&argv))) else {
         return exec(&argv);
