@@ -74,7 +74,7 @@ fn compiler(argv: &[OsString]) -> Result<(Driver, PathBuf, usize), Bypass> {
         ("rustdoc", _) => Err(not("rustdoc")),
         ("clippy-driver", Some(rustc)) => Ok((Driver::Clippy { driver: program.to_owned() }, rustc.to_owned(), 2)),
         ("clippy-driver", None) | (_, Some(_)) => Err(wrapper(program)),
-        (name, None) if name != "rustc" && argv.get(1).is_some_and(|arg| is_program(arg)) => Err(wrapper(program)),
+        (name, None) if name != "rustc" && argv.get(1).is_some_and(is_program) => Err(wrapper(program)),
         _ => Ok((Driver::Rustc, program.to_owned(), 1)),
     }
 }

@@ -179,7 +179,9 @@ pub(crate) fn read(args: &[String], cwd: &Path) -> Result<LinkArgs, Bypass> {
             out.fuse_ld = Some(value.ok_or_else(refuse)?.to_owned());
         } else if name == "ld-path" {
             out.ld_path = Some(cwd.join(value.ok_or_else(refuse)?));
-        } else if !(SWITCHES.contains(&name) && value.is_none()) && !(ATTACHED.contains(&name)) {
+        } else if ATTACHED.contains(&name) || (value.is_none() && SWITCHES.contains(&name)) {
+            // Names nothing.
+        } else {
             short(token, &mut rest, cwd, &mut out)?;
         }
     }
