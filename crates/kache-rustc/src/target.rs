@@ -24,7 +24,7 @@ impl Family {
             Self::Other
         } else if has("apple") {
             Self::Apple
-        } else if target.starts_with("wasm32-") && !has("emscripten") && !target.ends_with("emscripten") {
+        } else if target.starts_with("wasm32-") && !has("emscripten") {
             Self::Wasm
         } else if ["linux", "android", "freebsd", "netbsd", "openbsd", "dragonfly", "illumos", "solaris"].iter().any(|os| has(os)) {
             Self::Elf

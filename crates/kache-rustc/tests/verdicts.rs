@@ -405,6 +405,8 @@ fn two_checkouts_have_one_key() {
     assert_eq!(at("/w", "/c").key(), at("/some/where else/w".split(' ').next().unwrap(), "/home/v/.cargo").key());
     let outside = |dir: &str| Call::new(&UNIT.replace("src/lib.rs", &format!("{dir}/src/lib.rs"))).cwd(dir);
     assert_ne!(outside("/p/a").key(), outside("/q/a").key());
+    // Debug information says where rustc ran.
+    assert_ne!(outside("/p/a").key(), outside("/p/a").cwd("/q").key());
 }
 
 #[test]
