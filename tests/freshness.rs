@@ -13,7 +13,8 @@ fn restoring_in_one_checkout_leaves_the_others_fresh() {
         let second = project.copy_to(machine.path("b"));
         machine.restores(&second, args);
         let third = project.copy_to(machine.path("c"));
-        machine.restores(&third, &[args[0], "-p", "kernel"]);
+        // Chosen alone, a proc macro and its dependents are other units for Cargo, so this one may compile.
+        machine.build(&third, &[args[0], "-p", "kernel"]);
         for checkout in [&project, &second] {
             machine.is_fresh(checkout, args);
         }
