@@ -12,12 +12,12 @@ use crate::files;
 use crate::lease::Lease;
 use crate::question::Question;
 use crate::restore::{interface, renew};
-use crate::sources::{NotStored, Observed};
+use crate::sources::{Contents, NotStored, Observed};
 use kache_model::artifact::DepInfoText;
 use kache_model::{Artifact, ArtifactKey, FileStamp, Mentions, Output, Role, Spelling};
 use kache_proto::Report;
 use kache_rustc::scan::Scanner;
-use kache_rustc::{Expected, NativeLibrary, streams};
+use kache_rustc::{Expected, NativeLibrary, Shape, streams};
 use kache_store::{Capture, Publication, StagedBlob};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -32,6 +32,7 @@ pub(crate) struct Captured {
     outputs: Vec<Taken>,
     /// Held until the artifact can be found, so that whoever asks for it waits.
     _lease: Lease,
+    mentions: Mentions,
     continued_session: bool,
     status: i32,
 }
@@ -55,7 +56,8 @@ struct Taken {
 #[derive(Debug)]
 struct Scanned {
     blob: StagedBlob,
-    spells_a_root: bool,
+    /// A root that it spells.
+    spells: Option<String>,
     mentions: Mentions,
 }
 
@@ -98,27 +100,38 @@ impl Engine {
         }
         let observed = self.observed(question, dep_info.as_ref().map(|dep_info| dep_info.text.as_slice()))?;
         for taken in &mut outputs {
-            if matches!(taken.expected.role, Role::Metadata | Role::SharedObject) {
+            // A build script removes what its probe left as soon as it may.
+            if question.compile.shape == Shape::Probe || matches!(taken.expected.role, Role::Metadata | Role::SharedObject) {
                 taken.blob = Some(self.take(question, taken)?);
             }
         }
-        self.remember(question, &observed, &outputs);
-        Ok(Captured { question: Arc::clone(question), report, observed, dep_info, outputs, _lease: lease, continued_session, status })
+        let mentions = self.mentions(question, &observed, &outputs);
+        self.remember(question, &observed, &outputs, mentions);
+        let question = Arc::clone(question);
+        Ok(Captured { question, report, observed, dep_info, outputs, mentions, _lease: lease, continued_session, status })
     }
 
     /// Lets dependents know what the new libraries are.
-    fn remember(&self, question: &Question, observed: &Observed, outputs: &[Taken]) {
+    fn remember(&self, question: &Question, observed: &Observed, outputs: &[Taken], mentions: Mentions) {
         let blob = |role| outputs.iter().find(|taken| taken.expected.role == role).and_then(|taken| taken.blob.as_ref());
         let interface = interface(question, |role| blob(role).map(|scanned| scanned.blob.id().0));
-        let own = outputs.iter().filter_map(|taken| taken.blob.as_ref()).fold(Mentions::NONE, |all, scanned| all.union(scanned.mentions));
         for taken in outputs {
             if !matches!(taken.expected.role, Role::Metadata | Role::Rlib | Role::SharedObject) {
                 continue;
             }
             let bytes = taken.blob.as_ref().map(|scanned| scanned.blob.id().0);
-            let origin = question.origin(observed.content, interface, own);
+            let origin = question.origin(observed.contents, interface, mentions);
             self.outputs.remember(&self.store, &taken.path, taken.stamp, bytes, origin);
         }
+    }
+
+    /// Variables that macros of this library may read elsewhere: what its metadata mentions (`macro_rules`), or its code if it is a
+    /// proc macro.
+    fn mentions(&self, question: &Question, observed: &Observed, outputs: &[Taken]) -> Mentions {
+        let read_by_dependents = |taken: &&Taken| matches!(taken.expected.role, Role::Metadata | Role::SharedObject);
+        let scanned = outputs.iter().filter(read_by_dependents).filter_map(|taken| taken.blob.as_ref());
+        let found = scanned.fold(Mentions::NONE, |all, scanned| all.union(scanned.mentions));
+        self.exported_mentions(question, observed, found)
     }
 
     /// Takes one output into staging, hashed and scanned in one pass.
@@ -132,15 +145,15 @@ impl Engine {
             return Err(NotStored::Moved(taken.path.clone()));
         }
         let seen = scanner.finish();
-        Ok(Scanned { blob, spells_a_root: seen.root.is_some(), mentions: seen.mentions })
+        Ok(Scanned { blob, spells: seen.root, mentions: seen.mentions })
     }
 
     /// The second half: hash the rest, decide whether the result is portable, publish.
     pub(crate) fn publish(&self, captured: Captured) -> Result<ArtifactKey, NotStored> {
-        let Captured { question, report, observed, dep_info, outputs, _lease: lease, continued_session, status } = captured;
+        let Captured { question, report, observed, dep_info, outputs, mentions, _lease: lease, continued_session, status } = captured;
         let mut blobs = Vec::with_capacity(outputs.len());
         let mut listed = Vec::with_capacity(outputs.len());
-        let (mut bound, mut mentions) = (false, Mentions::NONE);
+        let mut bound = false;
         for mut taken in outputs {
             let scanned = match taken.blob.take() {
                 Some(scanned) => scanned,
@@ -149,29 +162,32 @@ impl Engine {
             if taken.expected.role == Role::Rlib {
                 audit(&question, &taken)?;
             }
-            bound |= scanned.spells_a_root;
-            mentions = mentions.union(scanned.mentions);
+            if let Some(root) = &scanned.spells {
+                tracing::info!(krate = %question.compile.crate_name, output = %taken.expected.name, %root, "bound: the output spells a path");
+                bound = true;
+            }
             listed.push(Output {
                 role: taken.expected.role,
-                name: taken.expected.name,
+                name: stored_name(&question, taken.expected.name),
                 executable: scanned.blob.executable(),
                 blob: scanned.blob.id(),
                 len: scanned.blob.len(),
             });
             blobs.push(scanned.blob);
         }
-        let Observed { mut set, content } = observed;
+        let Observed { mut set, contents: Contents { content, .. }, .. } = observed;
         set.bound = bound;
         set.noisy = streams::has_diagnostics(&report.stderr);
         let key = ArtifactKey::derive(&content, &set, &question.roots, &question.compile.diagnostics());
-        let hide = |text: &[u8], spelling| question.roots.hide(text, spelling);
+        let hide = |text: &[u8], spelling| question.compile.hide_name(question.roots.hide(text, spelling));
         let artifact = Artifact {
             package: question.compile.package.clone(),
-            crate_name: question.compile.crate_name.clone(),
+            crate_name: question.compile.keyed_name().to_owned(),
             unit: question.unit,
             content,
             outputs: listed,
-            dep_info: dep_info.map(|DepInfoText { name, text }| DepInfoText { name, text: hide(&text, Spelling::DepInfo) }),
+            dep_info: dep_info
+                .map(|DepInfoText { name, text }| DepInfoText { name: stored_name(&question, name), text: hide(&text, Spelling::DepInfo) }),
             stdout: hide(&report.stdout, Spelling::Plain),
             stderr: hide(&report.stderr, question.compile.spelling()),
             status,
@@ -187,6 +203,11 @@ impl Engine {
         drop(lease);
         Ok(key)
     }
+}
+
+/// An output's name as it is stored; other than its own only for probes with a random one.
+fn stored_name(question: &Question, name: String) -> String {
+    String::from_utf8(question.compile.hide_name(name.into_bytes())).unwrap_or_default()
 }
 
 /// `#[link(kind = "static")]` bundles a library that no argument names; its members show in the archive.

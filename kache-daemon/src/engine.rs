@@ -24,7 +24,7 @@ use crate::outputs::{Origin, Outputs};
 use crate::queries::Queries;
 use crate::question::Question;
 use crate::restore::RestoreError;
-use crate::sources::NotStored;
+use crate::sources::{Contents, NotStored};
 use crate::stats::Stats;
 use crate::toolchain::{Toolchain, Toolchains};
 use crate::verify::{self, VerifyMode};
@@ -85,7 +85,7 @@ pub(crate) struct Ticket {
 enum Task {
     Query(Digest),
     Compile { question: Arc<Question>, lease: Lease, continued_session: bool, _inflight: crate::inflight::Entry },
-    Verify { question: Arc<Question>, held: Held },
+    Verify { question: Arc<Question>, contents: Contents, held: Held },
 }
 
 impl Engine {
@@ -160,6 +160,7 @@ impl Engine {
         if let Some(answer) = self.find(&question, waited, start, verify) {
             return self.hit_or_verify(answer, question, start);
         }
+        tracing::debug!(krate = %question.compile.crate_name, unit = %question.unit, "miss");
         let question = Arc::new(question);
         let plan = self.plan(&question);
         let continued_session = continues_session(&question);
@@ -175,8 +176,8 @@ impl Engine {
             Vec::new()
         });
         for (index, set) in sets.iter().enumerate() {
-            let Some(content) = self.contents(question, set) else { continue };
-            let key = ArtifactKey::derive(&content, set, &question.roots, &question.compile.diagnostics());
+            let Some(contents) = self.contents(question, set) else { continue };
+            let key = ArtifactKey::derive(&contents.content, set, &question.roots, &question.compile.diagnostics());
             let held = match self.store.find(&key) {
                 Ok(Some(held)) => held,
                 Ok(None) => continue,
@@ -186,9 +187,9 @@ impl Engine {
                 }
             };
             if verify.picks() {
-                return Some(Found::Verify(held));
+                return Some(Found::Verify(held, contents));
             }
-            match self.restore(question, &held) {
+            match self.restore(question, contents, &held) {
                 Ok((reply, restored)) => {
                     let outcome = if waited { Outcome::Joined } else { Outcome::LocalHit };
                     let saved = Duration::from_millis(held.artifact().compile_millis);
@@ -216,9 +217,9 @@ impl Engine {
     fn hit_or_verify(&self, found: Found, question: Question, start: Instant) -> Answer {
         match found {
             Found::Replayed(reply) => Answer::Reply(reply),
-            Found::Verify(held) => {
+            Found::Verify(held, contents) => {
                 let plan = self.plan(&question);
-                let task = Task::Verify { question: Arc::new(question), held };
+                let task = Task::Verify { question: Arc::new(question), contents, held };
                 Answer::Compile(Box::new(Ticket { task, asked: start.elapsed() }), plan)
             }
         }
@@ -248,8 +249,8 @@ impl Engine {
                 }
                 None
             }
-            Task::Verify { question, held } => {
-                let differed = verify::compare(self, &question, &held, &report);
+            Task::Verify { question, contents, held } => {
+                let differed = verify::compare(self, &question, contents, &held, &report);
                 self.stats.verified(differed);
                 self.stats.hit(Outcome::LocalHit, crate::stats::Restored::default(), Duration::ZERO, asked);
                 None
@@ -305,7 +306,7 @@ impl Engine {
 
 enum Found {
     Replayed(Reply),
-    Verify(Held),
+    Verify(Held, Contents),
 }
 
 fn closed(compile: &Compile, request: &Request) -> bool {

@@ -63,7 +63,8 @@ impl InFlights {
         let metadata = std::fs::read(path).ok()?;
         let mut scanner = Scanner::new(&flight.question.roots);
         scanner.push(&metadata);
-        let origin = flight.question.origin(observed.content, Some(Digest::of(&metadata)), scanner.finish().mentions);
+        let mentions = engine.exported_mentions(&flight.question, &observed, scanner.finish().mentions);
+        let origin = flight.question.origin(observed.contents, Some(Digest::of(&metadata)), mentions);
         *known = Some((stamp, origin.clone()));
         Some(origin)
     }

@@ -7,8 +7,9 @@ use crate::engine::Engine;
 use crate::files::{self, Found};
 use crate::linker::Linkers;
 use crate::outputs::Origin;
+use crate::sources::Contents;
 use crate::toolchain::{self, Toolchain};
-use kache_model::{Bypass, BypassReason, ContentKey, Digest, Encoder, ExternInput, Mentions, Root, RootKind, Roots, UnitInputs, UnitKey};
+use kache_model::{Bypass, BypassReason, Digest, Encoder, ExternInput, Mentions, Root, RootKind, Roots, UnitInputs, UnitKey};
 use kache_proto::Request;
 use kache_rustc::{Compile, Driver, Env, LinkerWant, NativeKind, NativeLibrary, Origin as Place, Source, Wants};
 use std::collections::BTreeMap;
@@ -30,6 +31,8 @@ pub(crate) struct Question {
     pub(crate) inputs: UnitInputs,
     /// The digest of that.
     pub(crate) unit: UnitKey,
+    /// The same without literal paths: what dependents know it by.
+    pub(crate) portable_unit: UnitKey,
     /// What it reaches.
     pub(crate) closure: Closure,
     /// Names the lease: the unit and the contents of its root module.
@@ -62,8 +65,9 @@ impl Question {
         lookup.wants(&compile.wants(), &mut inputs)?;
         lookup.untracked_by_macros(&closure, &mut inputs);
         let unit = inputs.key();
+        let portable_unit = lookup.portable_unit(&closure, &inputs, unit);
         let lease = lookup.lease(&unit, inputs.stdin)?;
-        Ok(Self { request: Arc::clone(request), compile, env, roots, inputs, unit, closure, lease, began })
+        Ok(Self { request: Arc::clone(request), compile, env, roots, inputs, unit, portable_unit, closure, lease, began })
     }
 
     /// An absolute path for one that rustc would take from its working directory.
@@ -76,8 +80,9 @@ impl Question {
         self.absolute(&self.compile.out_dir)
     }
 
-    /// What a library made from this question is to its dependents.
-    pub(crate) fn origin(&self, content: ContentKey, interface: Option<Digest>, own: Mentions) -> Origin {
+    /// What a library made from this question is to its dependents. Without an interface to pin, its paths count too.
+    pub(crate) fn origin(&self, contents: Contents, interface: Option<Digest>, own: Mentions) -> Origin {
+        let content = if interface.is_some() { contents.portable } else { contents.content };
         let Closure { library_mentions, macro_mentions, runs_macros } = self.closure;
         let is_macro = self.compile.is_proc_macro();
         Origin {
@@ -265,6 +270,20 @@ impl Lookup<'_> {
                 self.declare(&package.join(path.trim()), inputs);
             }
         }
+    }
+
+    /// The unit key with placeholders in what [`Self::untracked_by_macros`] put in literally.
+    fn portable_unit(&self, closure: &Closure, inputs: &UnitInputs, unit: UnitKey) -> UnitKey {
+        if !closure.runs_macros || closure.macro_mentions == Mentions::NONE {
+            return unit;
+        }
+        let mut inputs = inputs.clone();
+        for name in closure.macro_mentions.names() {
+            if let Some(value) = inputs.environment.get_mut(name) {
+                *value = self.roots.to_portable(value).0;
+            }
+        }
+        inputs.key()
     }
 
     fn declare(&self, path: &Path, inputs: &mut UnitInputs) {

@@ -5,6 +5,7 @@
 
 use crate::engine::Engine;
 use crate::question::Question;
+use crate::sources::Contents;
 use crate::spawn;
 use crate::stats::Restored;
 use kache_model::{Artifact, Digest, Role, Spelling};
@@ -24,7 +25,7 @@ pub(crate) enum RestoreError {
 
 impl Engine {
     /// Restores `held` for `question`; returns the answer for the shim and what was moved.
-    pub(crate) fn restore(&self, question: &Question, held: &Held) -> Result<(Reply, Restored), RestoreError> {
+    pub(crate) fn restore(&self, question: &Question, contents: Contents, held: &Held) -> Result<(Reply, Restored), RestoreError> {
         let artifact = held.artifact();
         let dir = question.out_dir();
         let mut restored = Restored::default();
@@ -34,21 +35,21 @@ impl Engine {
                 // rustc makes its output directory too.
                 std::fs::create_dir_all(&dir).map_err(|source| RestoreError::Write { path: dir.clone(), source })?;
             }
-            self.put(question, held, &dir, &mut restored)?;
+            self.put(question, contents, held, &dir, &mut restored)?;
         }
         Ok((replay(question, artifact), restored))
     }
 
-    fn put(&self, question: &Question, held: &Held, dir: &Path, restored: &mut Restored) -> Result<(), RestoreError> {
+    fn put(&self, question: &Question, contents: Contents, held: &Held, dir: &Path, restored: &mut Restored) -> Result<(), RestoreError> {
         let artifact = held.artifact();
         let mut staged = Vec::with_capacity(artifact.outputs.len());
         for (index, output) in artifact.outputs.iter().enumerate() {
             let placement = if question.compile.placement_shared(output.role) { Placement::Share } else { Placement::Own };
             let mode = if output.executable { 0o777 } else { 0o666 } & !question.request.umask;
-            staged.push(self.store.stage_out(held, index, &dir.join(&output.name), placement, mode)?);
+            staged.push(self.store.stage_out(held, index, &dir.join(local_name(question, &output.name)), placement, mode)?);
         }
         let dep_info = artifact.dep_info.as_ref().map(|dep_info| {
-            let path = dir.join(&dep_info.name);
+            let path = dir.join(local_name(question, &dep_info.name));
             let text = question.roots.show(&dep_info.text, Spelling::DepInfo);
             write_replacing(&path, &text).map_err(|source| RestoreError::Write { path, source })
         });
@@ -61,8 +62,7 @@ impl Engine {
                 PlacedHow::Copy => restored.copy += placed.bytes,
             }
             if matches!(output.role, Role::Metadata | Role::Rlib | Role::SharedObject) {
-                let origin =
-                    question.origin(artifact.content, interface(question, |role| output_digest(artifact, role)), artifact.mentions);
+                let origin = question.origin(contents, interface(question, |role| output_digest(artifact, role)), artifact.mentions);
                 self.outputs.remember(&self.store, &dir.join(&output.name), placed.stamp, Some(output.blob.0), origin);
             }
         }
@@ -81,12 +81,17 @@ pub(crate) fn output_digest(artifact: &Artifact, role: Role) -> Option<Digest> {
     artifact.outputs.iter().find(|output| output.role == role).map(|output| output.blob.0)
 }
 
+/// A stored output's name as this compile calls it.
+fn local_name(question: &Question, name: &str) -> String {
+    String::from_utf8(question.compile.show_name(name.as_bytes().to_vec())).unwrap_or_default()
+}
+
 /// rustc's words, as it would have said them here.
 fn replay(question: &Question, artifact: &Artifact) -> Reply {
     Reply::Replay {
         status: artifact.status,
-        stdout: question.roots.show(&artifact.stdout, Spelling::Plain),
-        stderr: question.roots.show(&artifact.stderr, question.compile.spelling()),
+        stdout: question.compile.show_name(question.roots.show(&artifact.stdout, Spelling::Plain)),
+        stderr: question.compile.show_name(question.roots.show(&artifact.stderr, question.compile.spelling())),
     }
 }
 

@@ -5,8 +5,9 @@
 //! since the question came, so what rustc read is what was digested.
 
 use crate::engine::Engine;
+use crate::files;
 use crate::question::Question;
-use kache_model::{ContentKey, Digest, InputSet, InputVar, Keying};
+use kache_model::{ContentKey, Digest, InputSet, InputVar, Keying, Mentions, Rooted};
 use kache_rustc::{dep_info::DepInfo, licence};
 use std::path::PathBuf;
 
@@ -35,13 +36,32 @@ pub(crate) struct Observed {
     /// The names, not yet marked bound or noisy.
     pub(crate) set: InputSet,
     /// Unit and contents.
+    pub(crate) contents: Contents,
+    /// The set's files here, in its order.
+    paths: Vec<PathBuf>,
+}
+
+/// Unit and contents of its inputs, as two keys.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Contents {
+    /// Names the unit's own artifacts.
     pub(crate) content: ContentKey,
+    /// Names it to dependents, beside the digest of its interface: without literal paths.
+    pub(crate) portable: ContentKey,
+}
+
+impl Contents {
+    fn derive(question: &Question, set: &InputSet, digests: &[Digest]) -> Self {
+        let values = values(question, set);
+        let derive = |unit, rooted| ContentKey::derive(unit, set, digests, &values, &question.roots, rooted);
+        Self { content: derive(&question.unit, Rooted::Literal), portable: derive(&question.portable_unit, Rooted::Portable) }
+    }
 }
 
 impl Engine {
     /// The content key of `question` under `set` as things are now. `None` if the set doesn't apply: a file is gone or unreadable, or
     /// something exists that must not.
-    pub(crate) fn contents(&self, question: &Question, set: &InputSet) -> Option<ContentKey> {
+    pub(crate) fn contents(&self, question: &Question, set: &InputSet) -> Option<Contents> {
         let mut digests = Vec::with_capacity(set.files.len());
         for file in &set.files {
             let path = question.roots.to_local(file)?;
@@ -53,7 +73,7 @@ impl Engine {
                 return None;
             }
         }
-        Some(ContentKey::derive(&question.unit, set, &digests, &values(question, set), &question.roots))
+        Some(Contents::derive(question, set, &digests))
     }
 
     /// What the compile of `question` read, from the dep-info that it wrote; for one without dep-info, its source alone.
@@ -64,7 +84,7 @@ impl Engine {
         };
         let names = read.input_names(&question.request.cwd, &question.roots);
         let mut set = InputSet { files: names.files, absent: names.absent, ..InputSet::default() };
-        let (digests, paths) = self.unmoved(question, &set)?;
+        let (digests, paths) = self.unmoved(question, &mut set)?;
         let mut sources = None;
         for (name, _) in &read.env {
             let value = question.env.get(name);
@@ -80,12 +100,23 @@ impl Engine {
         }
         set.vars.sort();
         set.vars.dedup();
-        let content = ContentKey::derive(&question.unit, &set, &digests, &values(question, &set), &question.roots);
-        Ok(Observed { set, content })
+        let contents = Contents::derive(question, &set, &digests);
+        Ok(Observed { set, contents, paths })
+    }
+
+    /// Of the variables that a library's metadata mentions, those that its macros can bring into another crate as more than a
+    /// locator. (`found` in a proc macro's code is another matter: that code runs.)
+    pub(crate) fn exported_mentions(&self, question: &Question, observed: &Observed, found: Mentions) -> Mentions {
+        if question.compile.is_proc_macro() || found == Mentions::NONE {
+            return found;
+        }
+        let sources = read_all(&observed.paths);
+        let texts: Vec<&[u8]> = sources.iter().map(Vec::as_slice).collect();
+        found.without(|name| licence::is_locator(name, &texts))
     }
 
     /// Digests of the set's files, none of which has changed since the question came.
-    fn unmoved(&self, question: &Question, set: &InputSet) -> Result<(Vec<Digest>, Vec<PathBuf>), NotStored> {
+    fn unmoved(&self, question: &Question, set: &mut InputSet) -> Result<(Vec<Digest>, Vec<PathBuf>), NotStored> {
         let mut digests = Vec::with_capacity(set.files.len());
         let mut paths = Vec::with_capacity(set.files.len());
         for file in &set.files {
@@ -101,12 +132,19 @@ impl Engine {
             digests.push(digest);
             paths.push(path);
         }
-        for name in &set.absent {
+        let mut appeared = None;
+        set.absent.retain(|name| {
             let local = question.roots.to_local(name).unwrap_or_else(|| name.0.clone());
             let path = question.absolute(local.as_ref());
-            if path.exists() {
-                return Err(NotStored::Moved(path));
+            let Ok(Some(found)) = files::look(&path) else { return true };
+            // What was there all along and didn't disturb rustc needn't be absent.
+            if found.stamp().is_none_or(|stamp| stamp.ctime > question.began) {
+                appeared = Some(path);
             }
+            false
+        });
+        if let Some(path) = appeared {
+            return Err(NotStored::Moved(path));
         }
         Ok((digests, paths))
     }

@@ -105,6 +105,13 @@ impl Mentions {
         Self(self.0 | other.0)
     }
 
+    /// The set without the names that `drop` picks.
+    #[must_use]
+    pub fn without(self, drop: impl Fn(&str) -> bool) -> Self {
+        let dropped = Self::NAMES.iter().enumerate().filter(|(_, name)| self.contains(name) && drop(name));
+        Self(dropped.fold(self.0, |bits, (index, _)| bits & !(1 << index)))
+    }
+
     /// Whether `name` is in the set.
     pub fn contains(self, name: &str) -> bool {
         self.names().any(|known| known == name)
@@ -125,6 +132,8 @@ mod tests {
         let mut mentions = Mentions::NONE;
         mentions.insert(2);
         assert!(mentions.contains("OUT_DIR") && !mentions.contains("CARGO_MANIFEST_DIR"));
+        assert_eq!(mentions.without(|name| name == "OUT_DIR"), Mentions::NONE);
+        assert_eq!(mentions.without(|name| name != "OUT_DIR"), mentions);
         assert_eq!(mentions.union(Mentions::NONE).names().collect::<Vec<_>>(), ["OUT_DIR"]);
     }
 }

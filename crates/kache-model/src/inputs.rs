@@ -47,13 +47,23 @@ pub struct InputSet {
     pub noisy: bool,
 }
 
+/// How a literally keyed value that spells a root is derived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rooted {
+    /// As it is: names the unit's own artifacts.
+    Literal,
+    /// With placeholders: names the unit to its dependents, which read its bytes and not its path. Sound only beside a digest of the
+    /// interface that they read: a library that really uses the path has another.
+    Portable,
+}
+
 impl ContentKey {
     /// The key of `unit` with these contents. `digests` and `values` stand in the order of `set.files` and `set.vars`;
     /// values are the current ones, unset being `None`.
     ///
     /// # Panics
     /// If the lengths differ: that is a bug in the caller, and a key made from it would be wrong.
-    pub fn derive(unit: &UnitKey, set: &InputSet, digests: &[Digest], values: &[Option<String>], roots: &Roots) -> Self {
+    pub fn derive(unit: &UnitKey, set: &InputSet, digests: &[Digest], values: &[Option<String>], roots: &Roots, rooted: Rooted) -> Self {
         // `bound` and `noisy` say how the *artifact* key goes on from here; see `ArtifactKey::derive`.
         let InputSet { files, absent, vars, bound: _, noisy: _ } = set;
         assert_eq!(files.len(), digests.len(), "one digest per file");
@@ -65,13 +75,13 @@ impl ContentKey {
         encoder.list("absent", absent.iter().map(|path| &path.0));
         encoder.list("vars", vars.iter().map(|var| &var.name));
         for (var, value) in vars.iter().zip(values) {
-            match var.keying {
-                Keying::Literal => encoder.optional("literal", value.as_deref().map(str::as_bytes)),
-                Keying::Locator => {
-                    let portable = value.as_deref().map(|value| roots.to_portable(value).0);
-                    encoder.optional("locator", portable.as_deref().map(str::as_bytes))
-                }
+            let portable = value.as_deref().map(|value| roots.to_portable(value).0);
+            let (tag, value) = match (var.keying, rooted) {
+                (Keying::Locator, _) => ("locator", portable.as_deref()),
+                (Keying::Literal, Rooted::Portable) => ("rooted", portable.as_deref()),
+                (Keying::Literal, Rooted::Literal) => ("literal", value.as_deref()),
             };
+            encoder.optional(tag, value.map(str::as_bytes));
         }
         Self(encoder.finish())
     }

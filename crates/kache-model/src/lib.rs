@@ -14,7 +14,7 @@ pub mod unit;
 
 pub use artifact::{Artifact, Mentions, Output, Role};
 pub use digest::{ArtifactKey, BlobId, ContentKey, Digest, Encoder, ParseDigestError, UnitKey};
-pub use inputs::{InputSet, InputVar, Keying, PortablePath};
+pub use inputs::{InputSet, InputVar, Keying, PortablePath, Rooted};
 pub use outcome::{Bypass, BypassReason, Outcome};
 pub use roots::{Root, RootKind, Roots, Spelling};
 pub use stat::FileStamp;

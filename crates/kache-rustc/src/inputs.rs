@@ -12,7 +12,7 @@ impl Compile {
             toolchain: None,
             driver: None,
             package: self.package.clone(),
-            crate_name: self.crate_name.clone(),
+            crate_name: self.keyed_name().to_owned(),
             crate_types: self.crate_types.iter().map(|kind| kind.name().to_owned()).collect(),
             edition: self.edition.clone(),
             test: self.test,

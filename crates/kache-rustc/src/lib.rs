@@ -22,6 +22,7 @@ mod lexer;
 pub mod licence;
 mod link;
 mod outputs;
+mod probe_name;
 mod query;
 pub mod scan;
 pub mod streams;
