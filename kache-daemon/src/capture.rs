@@ -1,8 +1,8 @@
 //! Takes what rustc made.
 //!
-//! In two halves. Before the shim gets its `Done`, everything that a later step could disturb or that dependents need is taken: stamps of all outputs,
-//! the metadata and shared objects (Cargo stamps metadata in `check` builds, dependents ask for its digest), hard links
-//! of `.rlib`s. Behind the reply, the rest is copied and hashed, scanned for machine-local paths, and published.
+//! In two halves. Before the shim gets its `Done`, everything is taken that a later step could disturb or that dependents need (Cargo stamps
+//! metadata in `check` builds, dependents ask for its digest, build scripts remove what their probes left), and the rest is opened.
+//! Behind the reply, the rest (programs, static libraries) is copied and hashed, and all is published.
 //!
 //! Promise: published bytes are the bytes that rustc left; an output that changed in between is not published.
 
@@ -14,12 +14,15 @@ use crate::question::Question;
 use crate::restore::{interface, renew};
 use crate::sources::{Contents, NotStored, Observed};
 use kache_model::artifact::DepInfoText;
-use kache_model::{Artifact, ArtifactKey, FileStamp, Mentions, Output, Role, Spelling};
+use kache_model::{Artifact, ArtifactKey, FileStamp, Mentions, Output, PortablePath, Role, Spelling};
 use kache_proto::Report;
+use kache_rustc::dep_info;
 use kache_rustc::scan::Scanner;
 use kache_rustc::{Expected, NativeLibrary, Shape, streams};
 use kache_store::{Capture, Publication, StagedBlob};
-use std::path::PathBuf;
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A compile that succeeded (or a probe that ended), on its way into the store.
@@ -49,6 +52,8 @@ struct Taken {
     expected: Expected,
     path: PathBuf,
     stamp: FileStamp,
+    /// Keeps the bytes within reach, whatever becomes of the name.
+    open: File,
     blob: Option<Scanned>,
 }
 
@@ -85,7 +90,8 @@ impl Engine {
                         renew(&path).map_err(|source| NotStored::Read { path: path.clone(), source })?;
                         stamp = files::stamp(&path).map_err(|source| NotStored::Read { path: path.clone(), source })?;
                     }
-                    outputs.push(Taken { expected, path, stamp, blob: None });
+                    let open = File::open(&path).map_err(|source| NotStored::Read { path: path.clone(), source })?;
+                    outputs.push(Taken { expected, path, stamp, open, blob: None });
                 }
                 Err(_) if !expected.required || status != 0 => {}
                 Err(_) => return Err(NotStored::OutputMissing(expected.name)),
@@ -100,9 +106,8 @@ impl Engine {
         }
         let observed = self.observed(question, dep_info.as_ref().map(|dep_info| dep_info.text.as_slice()))?;
         for taken in &mut outputs {
-            // A build script removes what its probe left as soon as it may.
-            if question.compile.shape == Shape::Probe || matches!(taken.expected.role, Role::Metadata | Role::SharedObject) {
-                taken.blob = Some(self.take(question, taken)?);
+            if !can_wait(question, taken.expected.role) {
+                taken.blob = Some(self.take(question, taken, &taken.path)?);
             }
         }
         let mentions = self.mentions(question, &observed, &outputs);
@@ -135,12 +140,12 @@ impl Engine {
     }
 
     /// Takes one output into staging, hashed and scanned in one pass.
-    fn take(&self, question: &Question, taken: &Taken) -> Result<Scanned, NotStored> {
+    fn take(&self, question: &Question, taken: &Taken, source: &Path) -> Result<Scanned, NotStored> {
         // rustc replaces a library by rename, so a link keeps what it made. Not for what people write into (`strip` on a member's).
         let capture = if question.compile.placement_shared(taken.expected.role) { Capture::Link } else { Capture::Copy };
         let mut scanner = Scanner::new(&question.roots);
-        let blob = self.store.stage(&taken.path, capture, &mut |chunk| scanner.push(chunk))?;
-        let now = files::stamp(&taken.path).map_err(|source| NotStored::Read { path: taken.path.clone(), source })?;
+        let blob = self.store.stage(source, capture, &mut |chunk| scanner.push(chunk))?;
+        let now = files::stamp(source).map_err(|source| NotStored::Read { path: taken.path.clone(), source })?;
         if !now.same_output(&taken.stamp) {
             return Err(NotStored::Moved(taken.path.clone()));
         }
@@ -157,10 +162,10 @@ impl Engine {
         for mut taken in outputs {
             let scanned = match taken.blob.take() {
                 Some(scanned) => scanned,
-                None => self.take(&question, &taken)?,
+                None => self.take(&question, &taken, &by_descriptor(&taken))?,
             };
             if taken.expected.role == Role::Rlib {
-                audit(&question, &taken)?;
+                audit(&question, &taken, &observed)?;
             }
             if let Some(root) = &scanned.spells {
                 tracing::info!(krate = %question.compile.crate_name, output = %taken.expected.name, %root, "bound: the output spells a path");
@@ -186,8 +191,10 @@ impl Engine {
             unit: question.unit,
             content,
             outputs: listed,
-            dep_info: dep_info
-                .map(|DepInfoText { name, text }| DepInfoText { name: stored_name(&question, name), text: hide(&text, Spelling::DepInfo) }),
+            dep_info: dep_info.map(|DepInfoText { name, text }| DepInfoText {
+                name: stored_name(&question, name),
+                text: dep_info::hide(&text, &question.roots),
+            }),
             stdout: hide(&report.stdout, Spelling::Plain),
             stderr: hide(&report.stderr, question.compile.spelling()),
             status,
@@ -205,17 +212,32 @@ impl Engine {
     }
 }
 
+/// Whether an output may be read behind the reply. Programs and static libraries are large, and nobody who depends on one asks for its digest;
+/// what a probe left may be written over by the next one.
+fn can_wait(question: &Question, role: Role) -> bool {
+    question.compile.shape != Shape::Probe && matches!(role, Role::Executable | Role::Staticlib)
+}
+
+/// A path that leads to the open file even when its name is gone (`cargo clean` right after a build); elsewhere than on Linux its own.
+fn by_descriptor(taken: &Taken) -> PathBuf {
+    if cfg!(target_os = "linux") {
+        return PathBuf::from(format!("/proc/self/fd/{}", taken.open.as_raw_fd()));
+    }
+    taken.path.clone()
+}
+
 /// An output's name as it is stored; other than its own only for probes with a random one.
 fn stored_name(question: &Question, name: String) -> String {
     String::from_utf8(question.compile.hide_name(name.into_bytes())).unwrap_or_default()
 }
 
 /// `#[link(kind = "static")]` bundles a library that no argument names; its members show in the archive.
-fn audit(question: &Question, taken: &Taken) -> Result<(), NotStored> {
-    if question.compile.wants().libraries.iter().any(NativeLibrary::bundled) {
+fn audit(question: &Question, taken: &Taken, observed: &Observed) -> Result<(), NotStored> {
+    let is_archive = |file: &PortablePath| file.0.ends_with(".a");
+    if observed.set.files.iter().any(is_archive) || question.compile.wants().libraries.iter().any(NativeLibrary::bundled) {
         return Ok(());
     }
-    let members = archive::members(&taken.path).map_err(|source| NotStored::Read { path: taken.path.clone(), source })?;
+    let members = archive::members(&by_descriptor(taken)).map_err(|source| NotStored::Read { path: taken.path.clone(), source })?;
     let own = |name: &String| name == "lib.rmeta" || (name.starts_with(&*question.compile.crate_name) && name.ends_with(".rcgu.o"));
     match members.into_iter().find(|name| !own(name)) {
         None => Ok(()),

@@ -70,9 +70,10 @@ pub(crate) fn stamp(path: &Path) -> io::Result<FileStamp> {
     }
 }
 
-/// The kernel's file clock now, nanoseconds since the epoch: comparable with the times in stamps.
+/// The time now, nanoseconds since the epoch, by the finest clock that stamps are taken from: kernels from 6.13 on give a file that
+/// was looked at just before it changed a fine-grained time, ahead of the coarse clock that all others get.
 pub(crate) fn now() -> i128 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
     i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
 }
 

@@ -10,6 +10,7 @@ use crate::spawn;
 use crate::stats::Restored;
 use kache_model::{Artifact, Digest, Role, Spelling};
 use kache_proto::Reply;
+use kache_rustc::dep_info;
 use kache_store::{Held, PlaceError, PlacedHow, Placement};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -50,7 +51,7 @@ impl Engine {
         }
         let dep_info = artifact.dep_info.as_ref().map(|dep_info| {
             let path = dir.join(local_name(question, &dep_info.name));
-            let text = question.roots.show(&dep_info.text, Spelling::DepInfo);
+            let text = dep_info::show(&dep_info.text, &question.roots);
             write_replacing(&path, &text).map_err(|source| RestoreError::Write { path, source })
         });
         dep_info.transpose()?;

@@ -7,7 +7,7 @@
 use crate::engine::Engine;
 use crate::files;
 use crate::question::Question;
-use kache_model::{ContentKey, Digest, InputSet, InputVar, Keying, Mentions, Rooted};
+use kache_model::{ContentKey, Digest, InputSet, InputVar, Keying, Mentions, PortablePath, Rooted};
 use kache_rustc::{dep_info::DepInfo, licence};
 use std::path::PathBuf;
 
@@ -84,6 +84,7 @@ impl Engine {
         };
         let names = read.input_names(&question.request.cwd, &question.roots);
         let mut set = InputSet { files: names.files, absent: names.absent, ..InputSet::default() };
+        self.add_linked(question, &mut set);
         let (digests, paths) = self.unmoved(question, &mut set)?;
         let mut sources = None;
         for (name, _) in &read.env {
@@ -102,6 +103,33 @@ impl Engine {
         set.vars.dedup();
         let contents = Contents::derive(question, &set, &digests);
         Ok(Observed { set, contents, paths })
+    }
+
+    /// Native libraries that the sources name by `#[link]` are inputs like any other: the file that is found first on the search path, and
+    /// the absence of those that would have been found before it.
+    fn add_linked(&self, question: &Question, set: &mut InputSet) {
+        let dirs = question.compile.wants().native_dirs;
+        if dirs.is_empty() {
+            return;
+        }
+        let local = |file: &PortablePath| question.roots.to_local(file).map(|path| question.absolute(path.as_ref()));
+        let sources = read_all(&set.files.iter().filter_map(local).collect::<Vec<_>>());
+        let texts: Vec<&[u8]> = sources.iter().map(Vec::as_slice).collect();
+        let portable = |path: PathBuf| question.roots.to_portable(&path.to_string_lossy());
+        for name in kache_rustc::linked_names(&texts) {
+            for path in dirs.iter().flat_map(|dir| library_names(&name).map(|file| dir.join(file))) {
+                let found = path.exists();
+                let names = if found { &mut set.files } else { &mut set.absent };
+                names.push(portable(path));
+                if found {
+                    break;
+                }
+            }
+        }
+        for names in [&mut set.files, &mut set.absent] {
+            names.sort();
+            names.dedup();
+        }
     }
 
     /// Of the variables that a library's metadata mentions, those that its macros can bring into another crate as more than a
@@ -124,8 +152,8 @@ impl Engine {
             let path = question.absolute(local.as_ref());
             let found = self.files.digest(&path).map_err(|source| NotStored::Read { path: path.clone(), source })?;
             let (stamp, digest) = found.ok_or_else(|| NotStored::Moved(path.clone()))?;
-            // rustc reads its sources long after its start, several ticks of this clock, so a change in the very
-            // tick of the question was made before they were read.
+            // A stamp may be a tick (at most 10 ms) older than the change. rustc takes longer than that to start, so a change that hides in
+            // the tick of the question was made before the sources were read.
             if stamp.ctime > question.began {
                 return Err(NotStored::Moved(path));
             }
@@ -154,6 +182,12 @@ impl Engine {
 fn closed_inputs(question: &Question) -> DepInfo {
     let source = question.compile.source_file().and_then(|path| path.to_str().map(str::to_owned));
     DepInfo { files: source.into_iter().collect(), ..DepInfo::default() }
+}
+
+/// The files that `#[link(name = …)]` may mean, in rustc's and the linker's order; the verbatim name too.
+fn library_names(name: &str) -> impl Iterator<Item = String> {
+    let ends = ["a", "so", "dylib"].map(|end| format!("lib{name}.{end}"));
+    ends.into_iter().chain([name.to_owned()])
 }
 
 fn values(question: &Question, set: &InputSet) -> Vec<Option<String>> {

@@ -203,9 +203,7 @@ pub fn replace_paths(text: &[u8], pairs: impl IntoIterator<Item = (String, Strin
         let mut done = 0;
         for at in finder.find_iter(&current) {
             let end = at + from.len();
-            let before = current[..at].last();
-            let whole = !before.is_some_and(|byte| is_name_byte(*byte) || *byte == b'/')
-                && !current.get(end).is_some_and(|byte| is_name_byte(*byte));
+            let whole = begins_path(&current[..at]) && !current.get(end).is_some_and(|byte| is_name_byte(*byte));
             if whole {
                 out.extend_from_slice(&current[done..at]);
                 out.extend_from_slice(to.as_bytes());
@@ -216,6 +214,18 @@ pub fn replace_paths(text: &[u8], pairs: impl IntoIterator<Item = (String, Strin
         current = out;
     }
     current
+}
+
+/// Whether a path may begin after `before`: not within a longer one. The `m` that ends a colour sequence is no part of a name.
+fn begins_path(before: &[u8]) -> bool {
+    let Some((last, rest)) = before.split_last() else { return true };
+    if *last == b'm' {
+        let parameters = rest.iter().rev().take_while(|byte| byte.is_ascii_digit() || **byte == b';').count();
+        if rest[..rest.len() - parameters].ends_with(b"[") {
+            return true;
+        }
+    }
+    !is_name_byte(*last) && *last != b'/'
 }
 
 /// A byte that can belong to the name of a path component in ordinary text.
@@ -273,6 +283,16 @@ mod tests {
     fn only_whole_components_are_replaced_in_text() {
         let hidden = roots().hide(b"/work/app2 x/work/app /work/app/y", Spelling::Plain);
         assert_eq!(String::from_utf8(hidden).unwrap(), "/work/app2 x/work/app /proc/self/cwd/y");
+    }
+
+    #[test]
+    fn a_colour_sequence_in_front_is_no_part_of_the_path() {
+        for text in ["\u{1b}[0m/work/app/y", r"\u001b[38;5;12m/work/app/y", "\u{1b}[m/work/app/y"] {
+            let hidden = roots().hide(text.as_bytes(), Spelling::Plain);
+            assert!(hidden.ends_with(b"m/proc/self/cwd/y"), "{text}");
+            assert_eq!(roots().show(&hidden, Spelling::Plain), text.as_bytes());
+        }
+        assert_eq!(roots().hide(b"rim/work/app", Spelling::Plain), b"rim/work/app");
     }
 
     #[test]

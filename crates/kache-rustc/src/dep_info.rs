@@ -4,7 +4,7 @@
 //! guess, and never a panic. rustc escapes spaces in names and nothing else: a name with a newline breaks the format, and is an error here
 //! wherever it can be noticed. Names stay as rustc saw them; [`DepInfo::input_names`] makes them names of an input set.
 
-use kache_model::{PortablePath, RootKind, Roots};
+use kache_model::{PortablePath, RootKind, Roots, Spelling};
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
@@ -74,6 +74,21 @@ impl DepInfo {
         let absent = absent.into_iter().filter(|name| !files.contains(name)).collect();
         InputNames { files: files.into_iter().collect(), absent }
     }
+}
+
+/// A dep-info file's text with roots replaced by placeholders. File names have their spaces escaped, values of variables don't.
+pub fn hide(text: &[u8], roots: &Roots) -> Vec<u8> {
+    by_line(text, |line, spelling| roots.hide(line, spelling))
+}
+
+/// The reverse of [`hide`]: the text as rustc would have written it here.
+pub fn show(text: &[u8], roots: &Roots) -> Vec<u8> {
+    by_line(text, |line, spelling| roots.show(line, spelling))
+}
+
+fn by_line(text: &[u8], replace: impl Fn(&[u8], Spelling) -> Vec<u8>) -> Vec<u8> {
+    let spelling = |line: &[u8]| if line.starts_with(b"# env-dep:") { Spelling::Plain } else { Spelling::DepInfo };
+    text.split_inclusive(|byte| *byte == b'\n').flat_map(|line| replace(line, spelling(line))).collect()
 }
 
 /// `name` below `cwd` (or absolute), without `.` components.
@@ -209,6 +224,15 @@ fn unescape_env(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_space_in_a_root_is_escaped_in_names_and_not_in_values() {
+        let roots = Roots::new(vec![kache_model::Root::new(RootKind::Target, "/a b/t", "/a b/t")]);
+        let text = b"/a\\ b/t/x.d: /a\\ b/t/g.rs\n\n# env-dep:OUT_DIR=/a b/t/out\n";
+        let hidden = hide(text, &roots);
+        assert_eq!(hidden, b"/@kache/target/x.d: /@kache/target/g.rs\n\n# env-dep:OUT_DIR=/@kache/target/out\n");
+        assert_eq!(show(&hidden, &roots), text);
+    }
     use kache_model::Root;
     use proptest::prelude::*;
 
