@@ -130,7 +130,9 @@ fn sibling_directories_whose_names_begin_alike_are_kept_apart() {
     project.write("below/src/lib.rs", format!("pub fn value() -> &'static str {{ \"{}\" }}\n", machine.path("workspace/x").display()));
     machine.build(&project, &["build"]);
     assert_eq!(run(project.file("target/debug/prog")), format!("{}\n", machine.path("workspace/x").display()));
+    // The artifact is bound all the same: in a binary, string constants lie side by side, so a name that goes on behind a root can't be told from
+    // the root followed by another constant.
     let other = project.copy_to(machine.path("other"));
-    machine.restores(&other, &["build"]);
+    machine.build(&other, &["build"]);
     assert_eq!(run(other.file("target/debug/prog")), run(project.file("target/debug/prog")));
 }

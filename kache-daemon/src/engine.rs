@@ -161,6 +161,7 @@ impl Engine {
             return self.hit_or_verify(answer, question, start);
         }
         tracing::debug!(krate = %question.compile.crate_name, unit = %question.unit, "miss");
+        tracing::trace!(inputs = ?question.inputs, "miss");
         let question = Arc::new(question);
         let plan = self.plan(&question);
         let continued_session = continues_session(&question);

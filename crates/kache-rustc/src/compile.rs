@@ -185,7 +185,8 @@ impl Compile {
             Source::Path(path) => path.is_relative(),
             Source::Stdin => true,
         };
-        if relative && !below_home {
+        // A package outside the workspace has its absolute path hashed by Cargo: nothing to share. A probe's directory is its package's.
+        if (relative || self.shape == Shape::Probe) && !below_home {
             roots.push((RootKind::Workspace, normalise(&self.cwd)));
         }
         if let Some(dir) = &self.target_dir {
