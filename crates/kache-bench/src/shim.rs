@@ -16,6 +16,9 @@ pub(crate) struct Args {
     starts: usize,
 }
 
+/// A name, and how to start it.
+type Program<'a> = (&'static str, Box<dyn Fn() -> Command + 'a>);
+
 pub(crate) fn run(args: &Args, bin_dir: &Path, scratch: &Path) -> anyhow::Result<()> {
     let daemon = Daemon::start(bin_dir, &scratch.join("shim"))?;
     let shim = bin_dir.join("kache-shim");
@@ -26,7 +29,7 @@ pub(crate) fn run(args: &Args, bin_dir: &Path, scratch: &Path) -> anyhow::Result
     let empty_static = compile(scratch, "empty_static", &static_flags)?;
     let empty_dynamic = compile(scratch, "empty_dynamic", &["-Copt-level=3", "-Cstrip=symbols"])?;
     let socket = daemon.socket().as_os_str();
-    let programs: Vec<(&str, Box<dyn Fn() -> Command>)> = vec![
+    let programs: Vec<Program<'_>> = vec![
         ("empty static std program", Box::new(|| Command::new(&empty_static))),
         ("empty dynamic std program", Box::new(|| Command::new(&empty_dynamic))),
         ("shim without argument", Box::new(|| Command::new(&shim))),

@@ -90,8 +90,6 @@ bypass_reasons! {
     ReservedName "reserved_name" "The package has the name of one of kache's own objects.", "Rename the package.";
     UnknownToolchain "unknown_toolchain" "The compiler could not be identified.", "Check that the compiler runs: `rustc -vV`.";
     OtherFilesystem "other_filesystem" "The daemon sees another filesystem than the build.", "Run kached inside the same container.";
-    Rule "rule" "The configuration says so for this package.", "See [rules] in the configuration.";
-    Trouble "trouble" "The cache had trouble of its own.", "See the daemon's log.";
 }
 
 /// A bypass: the reason and, where there is one, the flag, path or name that caused it.

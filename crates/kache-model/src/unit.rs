@@ -183,7 +183,9 @@ mod tests {
             |u| u.crate_types.push("x".into()),
             |u| u.edition = Some("x".into()),
             |u| u.test = true,
-            |u| drop(u.emit.insert("x".into())),
+            |u| {
+                u.emit.insert("x".into());
+            },
             |u| u.source = "x".into(),
             |u| u.stdin = Some(Digest::of(b"x")),
             |u| u.output_name = Some("x".into()),
@@ -191,16 +193,28 @@ mod tests {
             |u| u.extra_filename = Some("x".into()),
             |u| u.target = Some("x".into()),
             |u| u.codegen.push("x".into()),
-            |u| drop(u.cfgs.insert("x".into())),
-            |u| drop(u.check_cfgs.insert("x".into())),
+            |u| {
+                u.cfgs.insert("x".into());
+            },
+            |u| {
+                u.check_cfgs.insert("x".into());
+            },
             |u| u.lints.push("x".into()),
             |u| u.options.push("x".into()),
             |u| u.announces = true,
-            |u| drop(u.named_files.insert("x".into(), Digest::of(b"x"))),
-            |u| drop(u.named_files.insert("x".into(), Digest::of(b"y"))),
+            |u| {
+                u.named_files.insert("x".into(), Digest::of(b"x"));
+            },
+            |u| {
+                u.named_files.insert("x".into(), Digest::of(b"y"));
+            },
             |u| u.linker = Some(Digest::of(b"x")),
-            |u| drop(u.environment.insert("x".into(), "x".into())),
-            |u| drop(u.environment.insert("x".into(), "y".into())),
+            |u| {
+                u.environment.insert("x".into(), "x".into());
+            },
+            |u| {
+                u.environment.insert("x".into(), "y".into());
+            },
             |u| {
                 u.declared.insert("x".into(), None);
             },

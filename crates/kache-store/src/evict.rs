@@ -135,7 +135,7 @@ impl Inner {
         self.write(|transaction| {
             for key in keys {
                 let row = transaction.open_table(ARTIFACTS)?.remove(key.0.as_bytes())?.map(|row| row.value().to_vec());
-                // Of a damaged row nobody knows which blobs it named; `verify` finds them.
+                // Of a damaged row nobody knows which blobs it named: they stay until the index is begun anew.
                 if let Some(artifact) = row.and_then(|row| decode::<Artifact>("artifacts", &key.0, &row).ok()) {
                     uncount_unit(transaction, &artifact.unit)?;
                     for output in &artifact.outputs {

@@ -122,7 +122,7 @@ mod tests {
     fn reads_the_promised_document_and_ignores_additions() {
         let text = r#"{"version":"0.1.0","pid":7,"uptime_secs":1,"requests":3,"new":[],
             "outcomes":{"local_hit":1,"remote_hit":0,"joined":1,"miss":2,"bypass":0,"failed":0},
-            "bypass_reasons":{"rule":1},"queries_answered":2,"restored_bytes":{"reflink":0,"hardlink":1,"copy":2},
+            "bypass_reasons":{"link_arg":1},"queries_answered":2,"restored_bytes":{"reflink":0,"hardlink":1,"copy":2},
             "saved_compile_secs":0.5,"store":{"artifacts":1,"blobs":2,"bytes":3,"max_bytes":4,"evicted_artifacts":0},
             "latency_us":{"hit":{"p50":1,"p90":2,"p99":3},"miss_overhead":{"p50":1,"p90":2,"p99":3}}}"#;
         let stats: Stats = serde_json::from_str(text).unwrap();
