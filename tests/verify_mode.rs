@@ -14,7 +14,12 @@ fn verified_builds_succeed_and_find_nothing() {
         for checkout in [project.clone(), project.copy_to(machine.path("b"))] {
             checkout.remove("target");
             machine.cargo(&checkout).args(args).env("KACHE_VERIFY", mode).ok();
-            assert_eq!(Outputs::of(&checkout.file("target/debug")).difference(&first), Vec::<PathBuf>::new(), "{mode}");
+            assert_eq!(
+                Outputs::of(&checkout.file("target/debug")).difference(&first),
+                Vec::<PathBuf>::new(),
+                "{mode} in {}",
+                checkout.path().display()
+            );
             assert_eq!(run(checkout.file("target/debug/app")), samples::FULL_REPORT);
         }
         machine.is_fresh(&project, &args);

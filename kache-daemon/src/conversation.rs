@@ -44,7 +44,13 @@ where
     loop {
         let answer = {
             let (engine, request) = (Arc::clone(&engine), Arc::clone(&request));
-            line.working(tokio::task::spawn_blocking(move || engine.ask(&request, waited))).await??
+            line.working(async move {
+                // More at once than the machine can run would only get in each other's way.
+                let _turn = engine.turns.acquire().await;
+                let asked = Arc::clone(&engine);
+                tokio::task::spawn_blocking(move || asked.ask(&request, waited)).await
+            })
+            .await??
         };
         match answer {
             Answer::Reply(reply) => return line.say(&reply).await,

@@ -17,7 +17,7 @@
 
 use crate::capture::Captured;
 use crate::files::{self, Files};
-use crate::inflight::InFlights;
+use crate::inflight::{Entry, InFlights};
 use crate::lease::{Lease, Leases, Waiter};
 use crate::linker::Linkers;
 use crate::outputs::{Origin, Outputs};
@@ -35,6 +35,7 @@ use kache_store::{Held, PlaceError, Store};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
 
 /// What the engine takes from the configuration.
 #[derive(Clone, Debug)]
@@ -57,6 +58,8 @@ pub(crate) struct Engine {
     pub(crate) linkers: Linkers,
     pub(crate) stats: Stats,
     pub(crate) leases: Leases,
+    /// Questions that are worked on at one time.
+    pub(crate) turns: Semaphore,
     pub(crate) toolchains: Toolchains,
     queries: Queries,
     inflight: InFlights,
@@ -84,8 +87,8 @@ pub(crate) struct Ticket {
 #[derive(Debug)]
 enum Task {
     Query(Digest),
-    Compile { question: Arc<Question>, lease: Lease, continued_session: bool, _inflight: crate::inflight::Entry },
-    Verify { question: Arc<Question>, contents: Contents, held: Held },
+    Compile { question: Arc<Question>, lease: Lease, continued_session: bool, _inflight: Entry },
+    Verify { question: Arc<Question>, contents: Contents, held: Held, _inflight: Entry },
 }
 
 impl Engine {
@@ -98,6 +101,7 @@ impl Engine {
             linkers: Linkers::default(),
             stats: Stats::new(),
             leases: Leases::default(),
+            turns: Semaphore::new(2 * std::thread::available_parallelism().map_or(2, usize::from)),
             toolchains: Toolchains::default(),
             queries: Queries::default(),
             inflight: InFlights::default(),
@@ -220,7 +224,9 @@ impl Engine {
             Found::Replayed(reply) => Answer::Reply(reply),
             Found::Verify(held, contents) => {
                 let plan = self.plan(&question);
-                let task = Task::Verify { question: Arc::new(question), contents, held };
+                let question = Arc::new(question);
+                let inflight = self.inflight.begin(&question);
+                let task = Task::Verify { question, contents, held, _inflight: inflight };
                 Answer::Compile(Box::new(Ticket { task, asked: start.elapsed() }), plan)
             }
         }
@@ -250,7 +256,7 @@ impl Engine {
                 }
                 None
             }
-            Task::Verify { question, contents, held } => {
+            Task::Verify { question, contents, held, _inflight } => {
                 let differed = verify::compare(self, &question, contents, &held, &report);
                 self.stats.verified(differed);
                 self.stats.hit(Outcome::LocalHit, crate::stats::Restored::default(), Duration::ZERO, asked);
