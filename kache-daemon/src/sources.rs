@@ -3,6 +3,9 @@
 //! Two sides of one coin: [`Engine::contents`] asks "which key do these names have now?" for a lookup, [`Engine::observed`] asks "what did this
 //! compile read?" from its dep-info. Only the second decides what is stored. Promise of the second: no input that it names has changed
 //! since the question came, so what rustc read is what was digested.
+//!
+//! What no dep-info tells, and nobody else does: files that `global_asm!(".incbin …")` reads (Cargo doesn't see them change either), and
+//! dynamic libraries that only `#[link]` names and no `-L` leads to (of those the linker's identity is all that is keyed).
 
 use crate::engine::Engine;
 use crate::files;

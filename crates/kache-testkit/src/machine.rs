@@ -223,7 +223,17 @@ impl Machine {
         let cargo = self.cargo(project).args(args.iter().copied());
         let (built, seen) = self.watch(|| cargo.run());
         assert!(built.status.success(), "cargo {args:?} failed:\n{}\n{}\n{}", built.stdout, built.stderr, self.log());
+        self.settle();
         seen
+    }
+
+    /// Waits until nothing is being compiled or stored any more: programs are stored behind the reply.
+    pub fn settle(&self) {
+        until("everything is stored", Duration::from_secs(60), || {
+            let (_, body) = http_get(&self.socket(), "/v1/status").ok()?;
+            let status: serde_json::Value = serde_json::from_slice(&body).ok()?;
+            (status["compiling"] == 0).then_some(())
+        });
     }
 
     /// Builds through kache and requires that everything is restored; tells how many units that were.
