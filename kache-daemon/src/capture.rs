@@ -2,7 +2,7 @@
 //!
 //! In two halves. Before the shim gets its `Done`, everything is taken that a later step could disturb or that dependents need (Cargo stamps
 //! metadata in `check` builds, dependents ask for its digest, build scripts remove what their probes left), and the rest is opened.
-//! Behind the reply, the rest (programs, static libraries) is copied and hashed, and all is published.
+//! Behind the reply, the rest (programs, libraries of code) is copied and hashed, and all is published.
 //!
 //! Promise: published bytes are the bytes that rustc left; an output that changed in between is not published.
 
@@ -212,10 +212,10 @@ impl Engine {
     }
 }
 
-/// Whether an output may be read behind the reply. Programs and static libraries are large, and nobody who depends on one asks for its digest;
-/// what a probe left may be written over by the next one.
+/// Whether an output may be read behind the reply. Programs and libraries of code are large, and nobody who depends on one asks for its digest
+/// (Cargo stamps metadata only); what a probe left may be written over by the next one.
 fn can_wait(question: &Question, role: Role) -> bool {
-    question.compile.shape != Shape::Probe && matches!(role, Role::Executable | Role::Staticlib)
+    question.compile.shape != Shape::Probe && matches!(role, Role::Executable | Role::Staticlib | Role::Rlib)
 }
 
 /// A path that leads to the open file even when its name is gone (`cargo clean` right after a build); elsewhere than on Linux its own.

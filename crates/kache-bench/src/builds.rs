@@ -61,7 +61,7 @@ pub(crate) fn run(args: &Args, bin_dir: &Path, scratch: &Path) -> anyhow::Result
     bench.record(&warm)?;
     for round in 0..args.runs {
         println!("round {}", round + 1);
-        bench.round(&warm, round < args.cold_runs)?;
+        bench.round(&warm, round, round < args.cold_runs)?;
     }
     println!("hit latency, daemon side: {}", warm.stats()?["latency_us"]["hit"]);
     bench.report();
@@ -109,17 +109,20 @@ impl Bench {
         Ok(())
     }
 
-    fn round(&mut self, warm: &Daemon, cold: bool) -> anyhow::Result<()> {
+    fn round(&mut self, warm: &Daemon, round: usize, cold: bool) -> anyhow::Result<()> {
         let mut plain_target = None;
         if cold {
+            // Whoever goes second meets a warmer machine, so they take turns.
+            let kache_first = round % 2 == 1;
+            if kache_first {
+                self.kache_cold()?;
+            }
             let target = self.new_target();
             self.time("plain cold", &self.project.clone(), &target, &[], None)?;
             plain_target = Some(target);
-            let target = self.new_target();
-            let daemon = Daemon::start(&self.bin_dir, &self.scratch.join(format!("cold-{}", self.targets)))?;
-            self.introduce(&daemon)?;
-            self.time("kache cold", &self.project.clone(), &target, &self.kache(&daemon), Some(&daemon))?;
-            ensure!(outcome(&daemon, "local_hit")? == 0.0, "a cold build had hits");
+            if !kache_first {
+                self.kache_cold()?;
+            }
         }
         let target = self.new_target();
         self.warm("kache warm", &self.project.clone(), &target, warm)?;
@@ -134,6 +137,15 @@ impl Bench {
             self.time("plain no-op", &self.project.clone(), &plain, &[], None)?;
             self.edits(&plain, &target, warm)?;
         }
+        Ok(())
+    }
+
+    fn kache_cold(&mut self) -> anyhow::Result<()> {
+        let target = self.new_target();
+        let daemon = Daemon::start(&self.bin_dir, &self.scratch.join(format!("cold-{}", self.targets)))?;
+        self.introduce(&daemon)?;
+        self.time("kache cold", &self.project.clone(), &target, &self.kache(&daemon), Some(&daemon))?;
+        ensure!(outcome(&daemon, "local_hit")? == 0.0, "a cold build had hits");
         Ok(())
     }
 

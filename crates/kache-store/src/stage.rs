@@ -113,7 +113,8 @@ fn link(source: &Path, target: &Path) -> Result<bool, FileError> {
     use rustix::io::Errno;
     match linkat(CWD, source, CWD, target, AtFlags::SYMLINK_FOLLOW) {
         Ok(()) => Ok(true),
-        Err(Errno::MLINK | Errno::ACCESS) => Ok(false),
+        // No entry: a descriptor's path whose file has lost its last name; its bytes are still there to be copied.
+        Err(Errno::MLINK | Errno::ACCESS | Errno::NOENT) => Ok(false),
         Err(error) if is_refusal(&error.into()) => Ok(false),
         Err(error) => Err(FileError::new("link", source, error)),
     }
