@@ -6,23 +6,32 @@
 //! Deliberately absent: the local store, rustc, configuration, the environment. This crate is told where the bucket is and who signs;
 //! whether bytes are what they should be is decided where they are unpacked, never by where they came from.
 
+mod answer;
 mod body;
+mod breaker;
 mod counters;
 mod credential;
 mod error;
+mod limit;
+mod memory;
 mod name;
+mod retry;
 
 pub use body::{Body, Content};
+pub use breaker::{Admission, Breaker, BreakerPolicy, Verdict};
 pub use counters::{BreakerStates, Count, Counters, Snapshot};
 pub use credential::{Credentials, ProvideCredentials, StaticCredentials};
 pub use error::{ErrorKind, RemoteError};
+pub use limit::{Limit, Permit};
+pub use memory::MemoryRemote;
 pub use name::{ObjectName, PackageName, Scope};
+pub use retry::{RetryPolicy, fetch, fetch_bytes, retry};
 
 use futures_util::future::BoxFuture;
 
 /// A place that keeps objects by name.
 pub trait Remote: Send + Sync + std::fmt::Debug {
-    /// Asks once for an object; `None` when it isn't there.
+    /// Asks once for an object; `None` when it isn't there. [`fetch`] asks again when the answer or the body fails, so use that.
     fn get(&self, name: &ObjectName, priority: Priority) -> BoxFuture<'_, Result<Option<Body>, RemoteError>>;
 
     /// Stores an object, with retries.
@@ -30,6 +39,9 @@ pub trait Remote: Send + Sync + std::fmt::Debug {
 
     /// One page of what is there, with retries. `after` is [`Page::next`] of the page before.
     fn list(&self, scope: &Scope, after: Option<String>) -> BoxFuture<'_, Result<Page, RemoteError>>;
+
+    /// How [`fetch`] tries again.
+    fn retry_policy(&self) -> RetryPolicy;
 
     /// What it has done so far.
     fn counters(&self) -> &Counters;
