@@ -47,6 +47,20 @@ pub struct InputSet {
     pub noisy: bool,
 }
 
+impl InputSet {
+    /// Names the set.
+    pub fn id(&self) -> Digest {
+        let Self { files, absent, vars, bound, noisy } = self;
+        let mut encoder = Encoder::new("kache.input-set.v1");
+        encoder.list("files", files.iter().map(|path| &path.0));
+        encoder.list("absent", absent.iter().map(|path| &path.0));
+        encoder.list("vars", vars.iter().map(|var| &var.name));
+        encoder.list("locators", vars.iter().filter(|var| var.keying == Keying::Locator).map(|var| &var.name));
+        encoder.field("flags", &[u8::from(*bound), u8::from(*noisy)]);
+        encoder.finish()
+    }
+}
+
 /// How a literally keyed value that spells a root is derived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rooted {

@@ -25,7 +25,7 @@ pub use evict::{GcLimit, GcReport};
 pub use memo::OutputRow;
 pub use place::{Placed, PlacedHow, Placement, Staged};
 pub use publish::{MAX_SETS, Publication};
-pub use stage::{Capture, StagedBlob};
+pub use stage::{Capture, Scratch, StagedBlob};
 pub use stamp::{stamp, stamp_of};
 pub use verify::{Finding, Repair, VerifyProgress, VerifyReport};
 
@@ -174,6 +174,16 @@ impl Store {
     pub fn input_sets(&self, unit: &UnitKey) -> Result<Vec<InputSet>, StoreError> {
         let sets = self.0.read_row(SETS, "input_sets", &unit.0)?;
         Ok(sets.unwrap_or_default())
+    }
+
+    /// The input set under which the artifact `key` was stored; `None` if either is gone.
+    ///
+    /// # Errors
+    /// What the index said. A damaged row counts as none.
+    pub fn input_set(&self, key: &ArtifactKey) -> Result<Option<InputSet>, StoreError> {
+        let row: Option<(Artifact, Digest)> = self.0.read_row(ARTIFACTS, "artifacts", &key.0)?;
+        let Some((artifact, id)) = row else { return Ok(None) };
+        Ok(self.input_sets(&artifact.unit)?.into_iter().find(|set| set.id() == id))
     }
 
     /// Everything known about `unit` before its sources are read.

@@ -12,7 +12,7 @@
 
 use crate::copy::{copy, create_new, finish, is_refusal};
 use crate::error::{Damage, FileError, PlaceError};
-use crate::stage::hash;
+use crate::stage::hash_file;
 use crate::stamp::{mtime_of, stamp};
 use crate::{Held, Inner, Store};
 use kache_model::{BlobId, FileStamp};
@@ -102,6 +102,21 @@ impl Store {
     /// See [`Store::stage_out`].
     pub fn place(&self, held: &Held, output_index: usize, dest: &Path, placement: Placement, mode: u32) -> Result<Placed, PlaceError> {
         self.stage_out(held, output_index, dest, placement, mode)?.land()
+    }
+
+    /// The `output_index`-th output's bytes, checked as before every use.
+    ///
+    /// # Errors
+    /// See [`Store::stage_out`].
+    ///
+    /// # Panics
+    /// If the artifact has no such output.
+    pub fn open_output(&self, held: &Held, output_index: usize) -> Result<File, PlaceError> {
+        let output = &held.artifact().outputs[output_index];
+        let job = Job { inner: &self.0, held, id: output.blob, path: self.0.layout.blob(&output.blob), mode: 0 };
+        let file = File::open(&job.path).map_err(|error| job.fault("open", error))?;
+        job.check(&file, output.len)?;
+        Ok(file)
     }
 
     /// Prepares the `output_index`-th output of `held` for `dest`, whose directory must exist. `mode` is the permission bits that the file
@@ -215,7 +230,7 @@ impl Job<'_> {
         }
         // Through a descriptor of its own, so that the caller's stays at the start.
         let again = File::open(&self.path).map_err(fail)?;
-        let (found, _) = hash(&again, None, &mut |_| {}).map_err(fail)?;
+        let (found, _) = hash_file(&again, None, &mut |_| {}).map_err(fail)?;
         if found != self.id {
             return Err(self.damaged(Damage::Content));
         }

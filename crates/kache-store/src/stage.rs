@@ -98,13 +98,37 @@ impl Store {
     /// # Errors
     /// What the filesystem said.
     pub fn stage_bytes(&self, bytes: &[u8], executable: bool) -> Result<StagedBlob, StoreError> {
+        self.stage_from(&mut &*bytes, executable)
+    }
+
+    /// Takes in what comes out of a stream, to its end. Whether that is what was expected, the caller sees by the blob's name.
+    ///
+    /// # Errors
+    /// What the stream or the filesystem said.
+    pub fn stage_from(&self, source: &mut dyn Read, executable: bool) -> Result<StagedBlob, StoreError> {
         let file = StagedFile(self.0.layout.staging_name());
         let fail = |source| FileError::new("write", &file.0, source);
-        let mut target = create_new(&file.0).map_err(fail)?;
-        target.write_all(bytes).map_err(fail)?;
+        let target = create_new(&file.0).map_err(fail)?;
+        let (id, len) = hash(source, CHUNK, Some(&target), &mut |_| {}).map_err(fail)?;
         target.set_permissions(Permissions::from_mode(0o644)).map_err(fail)?;
         let mtime = mtime_of(&target.metadata().map_err(fail)?);
-        Ok(StagedBlob { id: BlobId(Digest::of(bytes)), len: bytes.len() as u64, executable, mtime, file })
+        Ok(StagedBlob { id, len, executable, mtime, file })
+    }
+
+    /// A name in the staging directory for a file of the caller's own.
+    pub fn scratch(&self) -> Scratch {
+        Scratch(StagedFile(self.0.layout.staging_name()))
+    }
+}
+
+/// A path that nobody else uses; whatever is there goes when this is dropped, or at the next start.
+#[derive(Debug)]
+pub struct Scratch(StagedFile);
+
+impl Scratch {
+    /// The path. Nothing is there at first.
+    pub fn path(&self) -> &Path {
+        &self.0.0
     }
 }
 
@@ -124,7 +148,7 @@ fn hash_linked(source: &Path, file: StagedFile, observe: &mut dyn FnMut(&[u8])) 
     let fail = |error| FileError::new("read", source, error);
     let opened = File::open(&file.0).map_err(fail)?;
     let before = regular(source, &opened)?;
-    let (id, len) = hash(&opened, None, observe).map_err(fail)?;
+    let (id, len) = hash_file(&opened, None, observe).map_err(fail)?;
     let after = unchanged(source, &opened, &before, len)?;
     let mtime = settled_mtime(&after);
     Ok(StagedBlob { id, len, executable: is_executable(&after), mtime, file })
@@ -138,12 +162,12 @@ fn copy_in(inner: &Inner, source: &Path, file: StagedFile, observe: &mut dyn FnM
     let cloned = inner.reflinks.new_clone(&opened, &file.0, inner.device).map_err(fail_write)?;
     let (target, hashed) = match cloned {
         Some(target) => {
-            let hashed = hash(&target, None, observe);
+            let hashed = hash_file(&target, None, observe);
             (target, hashed)
         }
         None => {
             let target = create_new(&file.0).map_err(fail_write)?;
-            let hashed = hash(&opened, Some(&target), observe);
+            let hashed = hash_file(&opened, Some(&target), observe);
             (target, hashed)
         }
     };
@@ -171,8 +195,13 @@ fn is_executable(metadata: &Metadata) -> bool {
 }
 
 /// Digest and number of the bytes of `source`, which are also written to `copy` if given.
-pub(crate) fn hash(mut source: &File, mut copy: Option<&File>, observe: &mut dyn FnMut(&[u8])) -> io::Result<(BlobId, u64)> {
+pub(crate) fn hash_file(mut source: &File, copy: Option<&File>, observe: &mut dyn FnMut(&[u8])) -> io::Result<(BlobId, u64)> {
     let size = usize::try_from(source.metadata()?.size()).unwrap_or(CHUNK);
+    hash(&mut source, size, copy, observe)
+}
+
+/// The same for any stream, of perhaps `size` bytes.
+fn hash(source: &mut dyn Read, size: usize, mut copy: Option<&File>, observe: &mut dyn FnMut(&[u8])) -> io::Result<(BlobId, u64)> {
     let mut buffer = vec![0; size.clamp(1, CHUNK)];
     let (mut hasher, mut len) = (sha2::Sha256::new(), 0);
     loop {

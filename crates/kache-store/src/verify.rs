@@ -5,7 +5,7 @@
 
 use crate::error::{Damage, StoreError};
 use crate::index::{ARTIFACTS, decode};
-use crate::stage::hash;
+use crate::stage::hash_file;
 use crate::{Inner, Store};
 use kache_model::{Artifact, ArtifactKey, BlobId, Digest};
 use std::collections::{HashMap, HashSet};
@@ -139,7 +139,7 @@ impl Inner {
     }
 
     fn hash_blob(&self, id: &BlobId) -> io::Result<(BlobId, u64)> {
-        hash(&File::open(self.layout.blob(id))?, None, &mut |_| {})
+        hash_file(&File::open(self.layout.blob(id))?, None, &mut |_| {})
     }
 
     /// Returns the artifacts that can't be restored.
