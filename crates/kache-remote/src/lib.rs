@@ -9,13 +9,19 @@
 mod answer;
 mod body;
 mod breaker;
+mod connector;
 mod counters;
 mod credential;
+mod dispatch;
 mod error;
 mod limit;
 mod memory;
 mod name;
+mod place;
 mod retry;
+mod s3;
+mod transport;
+mod upload;
 
 pub use body::{Body, Content};
 pub use breaker::{Admission, Breaker, BreakerPolicy, Verdict};
@@ -26,6 +32,8 @@ pub use limit::{Limit, Permit};
 pub use memory::MemoryRemote;
 pub use name::{ObjectName, PackageName, Scope};
 pub use retry::{RetryPolicy, fetch, fetch_bytes, retry};
+pub use s3::{S3Options, S3Remote};
+pub use transport::Deadlines;
 
 use futures_util::future::BoxFuture;
 
