@@ -7,6 +7,7 @@ use crate::error::RemoteError;
 use crate::name::PackageName;
 use kache_model::{ArtifactKey, UnitKey};
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 use std::io::Read;
 
 /// Largest index that is read, bytes of JSON.
@@ -44,6 +45,8 @@ pub struct IndexEntry {
     pub artifact: ArtifactKey,
     /// Its unit.
     pub unit: UnitKey,
+    /// What stays the same when its sources change: crate name and Cargo's `-C extra-filename`.
+    pub slot: String,
     /// Size of the packed object, bytes; 0 if nobody knew.
     pub bytes: u64,
     /// What the compile took, milliseconds of wall time.
@@ -58,6 +61,17 @@ struct BuildIndexJson {
 }
 
 impl BuildIndex {
+    /// This session's entries, and those of an `older` one of the same workspace for which this session had no need: a build of one package must not
+    /// make the next machine forget the others. Whoever asked for more tells the order.
+    #[must_use]
+    pub fn merge(mut self, older: Self) -> Self {
+        let new: HashSet<&str> = self.entries.iter().map(|entry| entry.slot.as_str()).collect();
+        let kept: Vec<IndexEntry> = older.entries.into_iter().filter(|entry| !new.contains(entry.slot.as_str())).collect();
+        let at = if kept.len() > self.entries.len() { 0 } else { self.entries.len() };
+        self.entries.splice(at..at, kept);
+        self
+    }
+
     /// The object's bytes. Entries beyond [`MAX_ENTRIES`] are left out.
     ///
     /// # Errors
@@ -122,6 +136,7 @@ mod tests {
             package: PackageName::new(&format!("p{number}")).unwrap(),
             artifact: ArtifactKey(Digest::of(&number.to_le_bytes())),
             unit: UnitKey(Digest::of(b"unit")),
+            slot: format!("p{number}-0123"),
             bytes: 7,
             compile_millis: 5,
         };
@@ -133,6 +148,18 @@ mod tests {
         let written = index(100).write().unwrap();
         assert_eq!(BuildIndex::read(&written).unwrap(), index(100));
         assert!(written.len() < 100 * 64, "{}", written.len());
+    }
+
+    #[test]
+    fn a_build_of_one_package_keeps_the_rest_of_an_older_one() {
+        let slots = |index: &BuildIndex| index.entries.iter().map(|entry| entry.slot.clone()).collect::<Vec<_>>();
+        let older = index(5);
+        let mut one = index(1);
+        one.entries[0].unit = UnitKey(Digest::of(b"edited"));
+        let merged = one.clone().merge(older.clone());
+        assert_eq!(slots(&merged), ["p1-0123", "p2-0123", "p3-0123", "p4-0123", "p0-0123"]);
+        assert_eq!(merged.entries[4], one.entries[0]);
+        assert_eq!(older.clone().merge(one), older);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! next and compares all 512 bytes, so that links, devices, sparse files, pax and GNU extensions, absolute names and anything else that tar can say
 //! is refused without being understood. `tar --zstd -x` reads it all the same.
 
+use ::tar::{EntryType, Header};
 use kache_model::{Output, Role};
 
 /// Headers and padding come in blocks of this many bytes.
@@ -33,8 +34,7 @@ pub(crate) fn output_header(output: &Output) -> [u8; BLOCK] {
 
 /// The length that a header states; `None` if it isn't a number.
 pub(crate) fn stated_len(header: &[u8; BLOCK]) -> Option<u64> {
-    let digits = std::str::from_utf8(&header[124..135]).ok()?;
-    u64::from_str_radix(digits, 8).ok()
+    Header::from_byte_slice(header).entry_size().ok()
 }
 
 /// Zero bytes that follow `len` bytes of content.
@@ -56,23 +56,20 @@ fn directory(role: Role) -> &'static str {
 }
 
 fn header(directory: &str, name: &str, len: u64, executable: bool) -> [u8; BLOCK] {
-    let mut block = [0; BLOCK];
-    let mut put = |at: usize, bytes: &[u8]| block[at..at + bytes.len()].copy_from_slice(bytes);
-    put(0, cut(name).as_bytes());
-    put(100, if executable { b"0000755" } else { b"0000644" });
-    put(108, b"0000000");
-    put(116, b"0000000");
-    put(124, format!("{:011o}", len.min(MAX_LEN)).as_bytes());
-    put(136, format!("{MTIME:011o}").as_bytes());
-    put(148, b"        ");
-    put(156, b"0");
-    put(257, b"ustar\x0000");
-    put(329, b"0000000");
-    put(337, b"0000000");
-    put(345, directory.as_bytes());
-    let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
-    block[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
-    block
+    let mut header = Header::new_ustar();
+    // Two fields, so that a name of up to 100 bytes always fits.
+    if let Some(ustar) = header.as_ustar_mut() {
+        ustar.name[..cut(name).len()].copy_from_slice(cut(name).as_bytes());
+        ustar.prefix[..directory.len()].copy_from_slice(directory.as_bytes());
+    }
+    header.set_entry_type(EntryType::Regular);
+    header.set_mode(if executable { 0o755 } else { 0o644 });
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(MTIME);
+    header.set_size(len.min(MAX_LEN));
+    header.set_cksum();
+    *header.as_bytes()
 }
 
 /// As much of `name` as the field holds, whole characters.
@@ -92,7 +89,7 @@ mod tests {
             assert_eq!(stated_len(&block), Some(len));
             assert_eq!((len + padding(len) as u64) % BLOCK as u64, 0);
             let sum: u32 = block.iter().enumerate().map(|(at, byte)| u32::from(if (148..156).contains(&at) { b' ' } else { *byte })).sum();
-            assert_eq!(u32::from_str_radix(std::str::from_utf8(&block[148..154]).unwrap(), 8), Ok(sum));
+            assert_eq!(Header::from_byte_slice(&block).cksum().unwrap(), sum);
         }
     }
 
