@@ -95,7 +95,7 @@ impl Answer {
     /// Whether other credentials would be worth a try, and whether it is the credentials as such that were refused.
     pub(crate) fn refuses_credentials(&self) -> Option<Refused> {
         match self.code.as_str() {
-            "InvalidAccessKeyId" | "InvalidToken" | "InvalidClientTokenId" => Some(Refused::Credentials),
+            "InvalidAccessKeyId" | "NotSignedUp" | "InvalidToken" | "InvalidClientTokenId" => Some(Refused::Credentials),
             _ if self.kind() == ErrorKind::ExpiredCredentials => Some(Refused::Credentials),
             _ if self.kind() == ErrorKind::Forbidden => Some(Refused::Perhaps),
             _ => None,
@@ -125,6 +125,7 @@ impl Answer {
             | "InvalidClientTokenId"
             | "SignatureDoesNotMatch"
             | "AccessDenied"
+            | "NotSignedUp"
             | "AllAccessDisabled"
             | "AccountProblem" => ErrorKind::Forbidden,
             "NoSuchBucket" | "InvalidBucketName" => ErrorKind::NoSuchBucket,
@@ -160,7 +161,7 @@ impl Answer {
         let kind = self.kind();
         let advice = match kind {
             ErrorKind::Forbidden => match self.code.as_str() {
-                "InvalidAccessKeyId" => {
+                "InvalidAccessKeyId" | "NotSignedUp" => {
                     format!("the server doesn't know the access key (credentials: {credentials}); check that it belongs to this endpoint")
                 }
                 "SignatureDoesNotMatch" => {

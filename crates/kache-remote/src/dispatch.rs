@@ -1,15 +1,17 @@
 //! Between rusoto and the transport: signs each request at the moment when it is sent, and keeps what rusoto would lose.
 //!
-//! rusoto shows few refusals as what they are, panics on some headers, and knows no condition for PUT. So an [`Attempt`] stands in for its
+//! rusoto shows few refusals as what they are, panics on some headers, never comes back from a listing that breaks off, and knows no
+//! condition for PUT. So an [`Attempt`] stands in for its
 //! HTTP client, for one request: it adds the condition before signing, passes on nothing but the bytes of a success, and keeps anything
 //! else as a [`Failure`] for [`crate::S3Remote`].
 
 use crate::answer::{Answer, Operation};
+use crate::body::Body;
 use crate::credential::Credentials;
 use crate::error::{ErrorKind, RemoteError};
 use crate::transport::{Progress, RequestBody, Transport};
 use bytes::Bytes;
-use futures_util::stream::{Stream, StreamExt, TryStreamExt};
+use futures_util::stream::TryStreamExt;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::{Request, Response};
@@ -102,7 +104,7 @@ impl Inner {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn send(self: &Arc<Self>, mut request: SignedRequest) -> Result<HttpResponse, Failure> {
+    async fn send(&self, mut request: SignedRequest) -> Result<HttpResponse, Failure> {
         if self.only_if_absent {
             request.add_header("if-none-match", "*");
         }
@@ -111,8 +113,8 @@ impl Inner {
         let (request, progress) = into_hyper(request).map_err(Failure::Broken)?;
         let response = self.transport.send(request, &progress).await.map_err(Failure::Broken)?;
         match response.status().as_u16() {
-            200 => self.succeed(response),
-            201 | 204 if self.operation == Operation::Put => self.succeed(response),
+            200 => self.succeed(response).await,
+            201 | 204 if self.operation == Operation::Put => self.succeed(response).await,
             _ => Err(Failure::Refused(self.refusal(response).await)),
         }
     }
@@ -122,35 +124,17 @@ impl Inner {
         AwsCredentials::new(access_key, secret_key, session_token.clone(), None)
     }
 
-    fn succeed(self: &Arc<Self>, response: Response<Incoming>) -> Result<HttpResponse, Failure> {
+    async fn succeed(&self, response: Response<Incoming>) -> Result<HttpResponse, Failure> {
         let (head, body) = response.into_parts();
         let length = head.headers.get("content-length").and_then(|value| value.to_str().ok());
         let announced = length.and_then(|length| length.parse().ok());
         self.seen().announced = announced;
         let chunks = self.transport.chunks(body, announced, self.until);
         let body = match self.operation {
-            Operation::List => ByteStream::new(self.listing(chunks)),
+            Operation::List => ByteStream::from(listing(Body::new(announced, chunks)).await.map_err(Failure::Broken)?),
             Operation::Get | Operation::Put => ByteStream::new(chunks.map_err(io::Error::other)),
         };
         Ok(HttpResponse { status: Default::default(), body, headers: Default::default() })
-    }
-
-    /// A listing's bytes, not too many of them. rusoto reads them and keeps only an error's text, so the error is kept here.
-    fn listing(
-        self: &Arc<Self>,
-        chunks: impl Stream<Item = Result<Bytes, RemoteError>> + Send + 'static,
-    ) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
-        let (inner, mut seen) = (Arc::clone(self), 0);
-        let bounded = chunks.map(move |chunk| {
-            let chunk = chunk?;
-            seen += chunk.len() as u64;
-            let refuse = || RemoteError::new(ErrorKind::TooLarge, format!("the listing is larger than {MAX_LIST_BYTES} bytes"));
-            (seen <= MAX_LIST_BYTES).then_some(chunk).ok_or_else(refuse)
-        });
-        bounded.map_err(move |error| {
-            inner.seen().failure = Some(Failure::Broken(error.clone()));
-            io::Error::other(error)
-        })
     }
 
     async fn refusal(&self, response: Response<Incoming>) -> Answer {
@@ -158,6 +142,16 @@ impl Inner {
         let body = self.transport.glance(body, MAX_REFUSAL_BYTES).await;
         Answer::read(head.status.as_u16(), &head.headers, &body, SystemTime::now())
     }
+}
+
+/// A listing as a whole, known to be XML: rusoto's parser never returns from anything else.
+async fn listing(body: Body) -> Result<Vec<u8>, RemoteError> {
+    let bytes = body.collect(MAX_LIST_BYTES).await?;
+    let config = xml::ParserConfig::new().trim_whitespace(false);
+    for event in xml::EventReader::new_with_config(&bytes[..], config) {
+        event.map_err(|error| RemoteError::new(ErrorKind::Corrupt, format!("the listing isn't XML: {error}")))?;
+    }
+    Ok(bytes.into())
 }
 
 /// The same request in the types of the transport. Every header was signed, so each goes as it is.

@@ -1,32 +1,31 @@
 //! A bucket on S3 or on something that speaks like it.
 //!
-//! One request at a time, this is what happens: the breaker lets it through, it gets a slot, is signed and sent; when the server says
-//! that the bucket is elsewhere it is sent there, and when it refuses the credentials it is sent once more with newer ones, if there are.
-//! What the server says is then a result, a miss or an error, and limit, breaker and counters learn of it.
+//! Every request takes the same way: it gets a slot, the breaker lets it through, it is signed and sent, and [`call`] puts right what can
+//! be. What the server says is then a result, a miss or an error, and limit, breaker and counters learn of it.
 
-use crate::answer::{Answer, Operation, Refused};
+mod call;
+
+use crate::answer::{Answer, Operation};
 use crate::body::{Body, Content};
-use crate::breaker::{BreakerPolicy, Gate, Pass};
-use crate::connector::{find, tls};
+use crate::breaker::{BreakerPolicy, Gate};
+use crate::connector::tls;
 use crate::counters::{BreakerStates, Counters, Snapshot};
-use crate::credential::{Credentials, ProvideCredentials};
-use crate::dispatch::{Attempt, Failure};
+use crate::credential::ProvideCredentials;
 use crate::error::{ErrorKind, RemoteError};
-use crate::limit::{Limit, Permit};
+use crate::limit::Limit;
 use crate::name::{ObjectName, Scope};
 use crate::place::Place;
 use crate::retry::{RetryPolicy, retry};
 use crate::transport::{Deadlines, Transport};
 use crate::upload::{byte_stream, md5};
 use crate::{Page, Priority, PutOutcome, PutWhen, Remote};
+use call::Reply;
 use futures_util::future::{BoxFuture, FutureExt};
-use futures_util::stream::{StreamExt, unfold};
-use rusoto_core::{ByteStream, Client, RusotoError};
-use rusoto_s3::{GetObjectRequest, ListObjectsV2Request, PutObjectRequest, S3, S3Client};
+use rusoto_core::RusotoError;
+use rusoto_s3::{GetObjectRequest, ListObjectsV2Request, PutObjectRequest, S3};
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use tokio::time::{Instant, timeout_at};
 
 /// What a bucket is and how it is used.
 #[derive(Clone, Debug)]
@@ -89,28 +88,6 @@ pub struct S3Remote {
     conditional_puts: AtomicBool,
 }
 
-/// What a request is about.
-#[derive(Clone, Copy, Debug)]
-struct Target<'a> {
-    operation: Operation,
-    key: &'a str,
-    only_if_absent: bool,
-    until: Instant,
-}
-
-/// How a request ended that was answered.
-enum Reply<T> {
-    Done(T, Option<u64>),
-    Refused(Answer),
-}
-
-/// What has been tried already for one request.
-#[derive(Default)]
-struct Remedies {
-    followed: bool,
-    renewed: bool,
-}
-
 impl S3Remote {
     /// Gets ready. Sends nothing, so it fails only over what it is told and over certificates.
     pub fn new(options: S3Options) -> Result<Self, RemoteError> {
@@ -148,108 +125,12 @@ impl S3Remote {
         self.place.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn target<'a>(&self, operation: Operation, key: &'a str, only_if_absent: bool) -> Target<'a> {
-        Target { operation, key, only_if_absent, until: Instant::now() + self.options.deadlines.attempt }
-    }
-
     fn subject(&self, operation: Operation, key: &str) -> String {
         format!("{} {}/{}/{key}", operation.verb(), self.place().endpoint, self.options.bucket)
     }
 
     fn to_error(&self, operation: Operation, answer: Answer) -> RemoteError {
         answer.into_error(operation, &self.options.credentials.source())
-    }
-
-    /// Waits for a slot and for the breaker's leave.
-    async fn enter(&self, gate: &Gate, priority: Priority) -> Result<(Permit, Pass), RemoteError> {
-        gate.check()?;
-        let permit = self.limit.acquire(priority).await;
-        Ok((permit, gate.pass()?))
-    }
-
-    /// Tells limit and breaker how a request ended.
-    fn settle<T>(&self, pass: Pass, result: &Result<T, RemoteError>) {
-        match result {
-            Ok(_) => {
-                self.limit.succeeded();
-                pass.well();
-            }
-            Err(error) => {
-                if error.kind() == ErrorKind::Throttled {
-                    self.limit.throttled(std::time::Instant::now());
-                }
-                pass.failed(error);
-            }
-        }
-    }
-
-    /// Sends a request until there is nothing more to put right.
-    async fn call<T, E, F, A>(&self, target: Target<'_>, mut send: F) -> Result<Reply<T>, RemoteError>
-    where
-        F: FnMut(S3Client) -> A,
-        A: Future<Output = Result<T, RusotoError<E>>>,
-        E: std::error::Error + 'static,
-    {
-        let mut remedies = Remedies::default();
-        loop {
-            let credentials = self.options.credentials.current().await?;
-            let place = self.place();
-            let attempt = Attempt::new(&self.transport, &credentials, target.operation, target.only_if_absent, target.until);
-            let client = S3Client::new_with_client(Client::new_not_signing(attempt.clone()), place.as_rusoto());
-            let Ok(result) = timeout_at(target.until, send(client)).await else {
-                return Err(RemoteError::new(ErrorKind::Timeout, "it took too long"));
-            };
-            let answer = match (result, attempt.take_failure()) {
-                (Ok(value), _) => return Ok(Reply::Done(value, attempt.announced_len())),
-                (Err(_), Some(Failure::Refused(answer))) => answer,
-                (Err(_), Some(Failure::Broken(error))) => return Err(error),
-                (Err(error), None) => return Err(unreadable(&error)),
-            };
-            if !self.put_right(target.operation, &answer, &place, &credentials, &mut remedies).await? {
-                return Ok(Reply::Refused(answer));
-            }
-            self.counters.note(&mut self.to_error(target.operation, answer));
-            self.counters.retries.one();
-        }
-    }
-
-    /// Whether the request should be sent once more, to another place or with other credentials.
-    async fn put_right(
-        &self,
-        operation: Operation,
-        answer: &Answer,
-        place: &Place,
-        credentials: &Credentials,
-        tried: &mut Remedies,
-    ) -> Result<bool, RemoteError> {
-        if let Some(region) = answer.right_region() {
-            return Ok(!std::mem::replace(&mut tried.followed, true) && self.move_to(region, place));
-        }
-        let Some(refused) = answer.refuses_credentials() else { return Ok(false) };
-        let known_to_be_refused = self.refused_generation.load(Ordering::Relaxed) == credentials.generation;
-        if tried.renewed || (refused == Refused::Perhaps && known_to_be_refused) {
-            self.refused_generation.store(credentials.generation, Ordering::Relaxed);
-            return Ok(false);
-        }
-        tried.renewed = true;
-        tracing::debug!(operation = operation.verb(), ?answer, "asking for newer credentials");
-        let newer = self.options.credentials.renew(credentials.generation).await?;
-        let renewed = newer.generation != credentials.generation;
-        if !renewed {
-            self.refused_generation.store(credentials.generation, Ordering::Relaxed);
-        }
-        Ok(renewed)
-    }
-
-    /// Remembers where the bucket is. False when the server sends us to where we were.
-    fn move_to(&self, region: &str, from: &Place) -> bool {
-        let moved = from.moved_to(region);
-        let news = moved != *from;
-        if news {
-            tracing::info!(bucket = self.options.bucket, region, "the bucket is in another region than configured");
-            *self.place.write().unwrap_or_else(PoisonError::into_inner) = moved;
-        }
-        news
     }
 
     async fn get_once(&self, key: &str, priority: Priority) -> Result<Option<Body>, RemoteError> {
@@ -274,35 +155,6 @@ impl S3Remote {
             self.counters.not_found.one();
         }
         result
-    }
-
-    /// A body that keeps its slot until it ends, and tells breaker and counters how it ended.
-    fn body(&self, stream: ByteStream, len: Option<u64>, key: &str, permit: Permit, pass: Pass) -> Body {
-        let counters = Arc::clone(&self.counters);
-        let subject = self.subject(Operation::Get, key);
-        let chunks = unfold(Some((stream, permit, pass)), move |state| {
-            let (counters, subject) = (Arc::clone(&counters), subject.clone());
-            async move {
-                let (mut stream, permit, pass) = state?;
-                match stream.next().await {
-                    Some(Ok(bytes)) => {
-                        counters.get_bytes.add(bytes.len() as u64);
-                        Some((Ok(bytes), Some((stream, permit, pass))))
-                    }
-                    Some(Err(error)) => {
-                        let mut error = unreadable(&error).at(subject);
-                        counters.note(&mut error);
-                        pass.failed(&error);
-                        Some((Err(error), None))
-                    }
-                    None => {
-                        pass.well();
-                        None
-                    }
-                }
-            }
-        });
-        Body::new(len, chunks)
     }
 
     async fn put_once(&self, key: &str, content: &Content, md5: &str, when: PutWhen) -> Result<PutOutcome, RemoteError> {
@@ -385,13 +237,6 @@ impl S3Remote {
         let more = listing.is_truncated.unwrap_or(false);
         Page { objects: named.collect(), next: listing.next_continuation_token.filter(|_| more) }
     }
-}
-
-/// An error of rusoto's own, or one of ours that came through it.
-fn unreadable(error: &(dyn std::error::Error + 'static)) -> RemoteError {
-    find::<RemoteError>(error)
-        .cloned()
-        .unwrap_or_else(|| RemoteError::new(ErrorKind::Corrupt, format!("the answer can't be read: {error}")))
 }
 
 impl Remote for S3Remote {

@@ -22,9 +22,15 @@ const CHUNK_BYTES: usize = 128 << 10;
 pub(crate) fn byte_stream(content: &Content) -> ByteStream {
     let len = usize::try_from(content.len()).unwrap_or(usize::MAX);
     match content {
-        Content::Bytes(bytes) => ByteStream::new_with_size(stream::iter([Ok(bytes.clone())]), len),
+        Content::Bytes(bytes) => ByteStream::new_with_size(stream::iter(pieces(bytes.clone())), len),
         Content::File { path, len: bytes } => ByteStream::new_with_size(file_chunks(path.clone(), *bytes), len),
     }
+}
+
+/// In pieces, so that the transport sees how many of them the server has taken.
+fn pieces(bytes: Bytes) -> impl Iterator<Item = io::Result<Bytes>> + Send + 'static {
+    let len = bytes.len();
+    (0..len).step_by(CHUNK_BYTES).map(move |start| Ok(bytes.slice(start..len.min(start + CHUNK_BYTES))))
 }
 
 fn file_chunks(path: PathBuf, len: u64) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {

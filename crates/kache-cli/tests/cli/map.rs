@@ -26,6 +26,7 @@ fn crates_depend_on_what_the_map_says() {
         ("crates/kache-config", &[]),
         ("crates/kache-rustc", &["kache-model"]),
         ("crates/kache-store", &["kache-model"]),
+        ("crates/kache-remote", &["kache-model"]),
         ("crates/kache-proto", &["kache-model"]),
         ("kache-shim", &["kache-proto"]),
         ("crates/kache-cli", &["kache-config", "kache-model", "kache-proto", "kache-store"]),
