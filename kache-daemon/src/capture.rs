@@ -38,6 +38,8 @@ pub(crate) struct Captured {
     mentions: Mentions,
     continued_session: bool,
     status: i32,
+    /// Counts it among those that are being stored.
+    _storing: Arc<()>,
 }
 
 impl Captured {
@@ -113,7 +115,7 @@ impl Engine {
         let mentions = self.mentions(question, &observed, &outputs);
         self.remember(question, &observed, &outputs, mentions);
         let question = Arc::clone(question);
-        Ok(Captured { question, report, observed, dep_info, outputs, mentions, _lease: lease, continued_session, status })
+        Ok(Captured { question, report, observed, dep_info, outputs, mentions, _lease: lease, continued_session, status, _storing: self.storing() })
     }
 
     /// Lets dependents know what the new libraries are.
@@ -155,7 +157,7 @@ impl Engine {
 
     /// The second half: hash the rest, decide whether the result is portable, publish.
     pub(crate) fn publish(&self, captured: Captured) -> Result<ArtifactKey, NotStored> {
-        let Captured { question, report, observed, dep_info, outputs, mentions, _lease: lease, continued_session, status } = captured;
+        let Captured { question, report, observed, dep_info, outputs, mentions, _lease: lease, continued_session, status, _storing } = captured;
         let mut blobs = Vec::with_capacity(outputs.len());
         let mut listed = Vec::with_capacity(outputs.len());
         let mut bound = false;
@@ -204,9 +206,15 @@ impl Engine {
             mentions,
             runs_macros: question.closure.runs_macros,
         };
-        let new =
-            Publication { key, unit: question.unit, unit_inputs: question.inputs.clone(), set, artifact, blobs, pending_upload: false };
-        self.store.publish(new)?;
+        let bucket = self.bucket.as_ref().filter(|bucket| bucket.takes_uploads() && !bound && !continued_session);
+        if let Some(bucket) = &self.bucket {
+            bucket.used(&question, &key, &artifact, false);
+        }
+        let (unit, unit_inputs, pending_upload) = (question.unit, question.inputs.clone(), bucket.is_some());
+        self.store.publish(Publication { key, unit, unit_inputs, set, artifact, blobs, pending_upload })?;
+        if let Some(bucket) = bucket {
+            bucket.upload_later(key, &question.env);
+        }
         drop(lease);
         Ok(key)
     }

@@ -3,7 +3,7 @@
 //! Promises: the connection is the lease (its end drops the ticket); a shim that waits hears `Working` long before it would
 //! take the daemon for hung; no disk work runs on the async threads.
 
-use crate::engine::{Answer, Engine, Ticket};
+use crate::engine::{Answer, Engine, Errand, Ticket};
 use kache_proto::decode::Decoder;
 use kache_proto::{Message, Plan, ProtocolError, Reply, Report, Request, wire};
 use std::future::Future;
@@ -40,24 +40,17 @@ where
     let Some(request) = line.request().await? else { return Ok(()) };
     engine.stats.request();
     let request = Arc::new(request);
-    let mut waited = false;
+    let mut answer = line.ask(&engine, &request, false).await?;
     loop {
-        let answer = {
-            let (engine, request) = (Arc::clone(&engine), Arc::clone(&request));
-            line.working(async move {
-                // More at once than the machine can run would only get in each other's way.
-                let _turn = engine.turns.acquire().await;
-                let asked = Arc::clone(&engine);
-                tokio::task::spawn_blocking(move || asked.ask(&request, waited)).await
-            })
-            .await??
-        };
-        match answer {
+        answer = match answer {
             Answer::Reply(reply) => return line.say(&reply).await,
-            Answer::Wait(waiter) => line.working(waiter.ended()).await?,
             Answer::Compile(ticket, plan) => return line.compile(engine, publishing, ticket, plan).await,
-        }
-        waited = true;
+            Answer::Wait(waiter) => {
+                line.working(waiter.ended()).await?;
+                line.ask(&engine, &request, true).await?
+            }
+            Answer::Look(errand) => line.look(&engine, errand).await?,
+        };
     }
 }
 
@@ -67,6 +60,37 @@ struct Line<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Line<S> {
+    /// Has the engine answer. `waited`: the question has waited for somebody else's compile before.
+    async fn ask(&mut self, engine: &Arc<Engine>, request: &Arc<Request>, waited: bool) -> Result<Answer, ConversationError> {
+        let request = Arc::clone(request);
+        self.in_turn(engine, move |engine| engine.ask(&request, waited)).await
+    }
+
+    /// Has the bucket looked into, and the engine go on.
+    async fn look(&mut self, engine: &Arc<Engine>, errand: Box<Errand>) -> Result<Answer, ConversationError> {
+        let mut errand = *errand;
+        if let Some(bucket) = &engine.bucket {
+            let candidates = std::mem::take(&mut errand.candidates);
+            self.working(bucket.look(engine, &errand.question, candidates)).await?;
+        }
+        self.in_turn(engine, move |engine| engine.resume(errand)).await
+    }
+
+    /// Runs blocking work when it is its turn: more at once than the machine can run would only get in each other's way.
+    async fn in_turn(
+        &mut self,
+        engine: &Arc<Engine>,
+        work: impl FnOnce(&Engine) -> Answer + Send + 'static,
+    ) -> Result<Answer, ConversationError> {
+        let engine = Arc::clone(engine);
+        let answered = self.working(async move {
+            let worker = Arc::clone(&engine);
+            let _turn = engine.turns.acquire().await;
+            tokio::task::spawn_blocking(move || work(&worker)).await
+        });
+        Ok(answered.await??)
+    }
+
     async fn say(&mut self, reply: &Reply) -> Result<(), ConversationError> {
         self.stream.write_all(&reply.encode()?).await?;
         Ok(())

@@ -6,6 +6,7 @@
 //!          question: toolchain, externs, linker, native libraries → unit key
 //!          for each known input set: contents now → artifact key → local store → restore, replay   HIT
 //!          lease: somebody compiles this already? wait for it and ask again
+//!          look into the bucket, if there is one: fetched → restore, replay                        HIT
 //!          plan ........................... the shim runs rustc                                    MISS
 //! finish   rustc failed → nothing is stored (a probe's failure is a result like any other)
 //!          capture what dependents need, then the shim may exit
@@ -15,6 +16,7 @@
 //! Everything in here is synchronous and may touch the disk; [`crate::conversation`] calls it from blocking threads. No error of the cache's own
 //! leaves this file as anything but a bypass, a miss or a line in the log.
 
+use crate::bucket::{Bucket, Came};
 use crate::capture::Captured;
 use crate::files::{self, Files};
 use crate::inflight::{Entry, InFlights};
@@ -52,7 +54,9 @@ pub(crate) struct Settings {
 #[derive(Debug)]
 pub(crate) struct Engine {
     pub(crate) settings: Settings,
-    pub(crate) store: Store,
+    pub(crate) store: Arc<Store>,
+    /// What the team shares, if there is anything.
+    pub(crate) bucket: Option<Arc<Bucket>>,
     pub(crate) files: Files,
     pub(crate) outputs: Outputs,
     pub(crate) linkers: Linkers,
@@ -63,6 +67,8 @@ pub(crate) struct Engine {
     pub(crate) toolchains: Toolchains,
     queries: Queries,
     inflight: InFlights,
+    /// Held by everything that is captured and not yet published.
+    being_stored: Arc<()>,
 }
 
 /// What becomes of a question.
@@ -74,6 +80,19 @@ pub(crate) enum Answer {
     Compile(Box<Ticket>, Plan),
     /// Somebody else is making it: wait, then ask again.
     Wait(Waiter),
+    /// The team may have it: look, then go on with the question.
+    Look(Box<Errand>),
+}
+
+/// A question that the local store has no answer to. Dropping it gives the lease back.
+#[derive(Debug)]
+pub(crate) struct Errand {
+    pub(crate) question: Arc<Question>,
+    /// The keys that known input sets lead to.
+    pub(crate) candidates: Vec<ArtifactKey>,
+    lease: Lease,
+    waited: bool,
+    start: Instant,
 }
 
 /// A compile that the shim was told to run. Dropping it gives the lease back.
@@ -92,10 +111,11 @@ enum Task {
 }
 
 impl Engine {
-    pub(crate) fn new(settings: Settings, store: Store) -> Self {
+    pub(crate) fn new(settings: Settings, store: Arc<Store>, bucket: Option<Arc<Bucket>>) -> Self {
         Self {
             settings,
             store,
+            bucket,
             files: Files::default(),
             outputs: Outputs::default(),
             linkers: Linkers::default(),
@@ -105,7 +125,13 @@ impl Engine {
             toolchains: Toolchains::default(),
             queries: Queries::default(),
             inflight: InFlights::default(),
+            being_stored: Arc::default(),
         }
+    }
+
+    /// Artifacts that are captured and not yet published.
+    pub(crate) fn being_stored(&self) -> usize {
+        Arc::strong_count(&self.being_stored) - 1
     }
 
     /// Answers a shim. `waited`: this question has waited for somebody else's compile before.
@@ -133,6 +159,7 @@ impl Engine {
         match kache_rustc::judge(&invocation, &mut |path| std::fs::read(path)) {
             Verdict::Bypass(bypass) => Err(bypass),
             Verdict::Query(query) => {
+                let _begun = self.bucket.as_ref().map(|bucket| bucket.session(self, request, &query.compiler));
                 let key = query.key(&self.toolchain(&query.compiler, &env, &request.cwd)?.identity);
                 if let Some(reply) = self.queries.get(&key) {
                     self.stats.query();
@@ -152,21 +179,34 @@ impl Engine {
     }
 
     fn find_or_compile(&self, question: Question, waited: bool, start: Instant) -> Answer {
-        let verify = VerifyMode::of(&question.env);
-        if let Some(answer) = self.find(&question, waited, start, verify) {
-            return self.hit_or_verify(answer, question, start);
+        let question = Arc::new(question);
+        if let Ok(found) = self.find(&question, waited, start) {
+            return self.hit_or_verify(found, question, start);
         }
         let lease = match self.leases.take(question.lease) {
             Ok(lease) => lease,
             Err(waiter) => return Answer::Wait(waiter),
         };
         // Whoever held the lease until just now may have published.
-        if let Some(answer) = self.find(&question, waited, start, verify) {
-            return self.hit_or_verify(answer, question, start);
+        match self.find(&question, waited, start) {
+            Ok(found) => self.hit_or_verify(found, question, start),
+            Err(candidates) if question.session.is_some() => Answer::Look(Box::new(Errand { question, candidates, lease, waited, start })),
+            Err(_) => self.compile(question, lease, start),
         }
+    }
+
+    /// Goes on with a question after the look into the bucket.
+    pub(crate) fn resume(&self, errand: Errand) -> Answer {
+        let Errand { question, candidates: _, lease, waited, start } = errand;
+        match self.find(&question, waited, start) {
+            Ok(found) => self.hit_or_verify(found, question, start),
+            Err(_) => self.compile(question, lease, start),
+        }
+    }
+
+    fn compile(&self, question: Arc<Question>, lease: Lease, start: Instant) -> Answer {
         tracing::debug!(krate = %question.compile.crate_name, unit = %question.unit, "miss");
         tracing::trace!(inputs = ?question.inputs, "miss");
-        let question = Arc::new(question);
         let plan = self.plan(&question);
         let continued_session = continues_session(&question);
         let inflight = self.inflight.begin(&question);
@@ -174,8 +214,10 @@ impl Engine {
         Answer::Compile(Box::new(Ticket { task, asked: start.elapsed() }), plan)
     }
 
-    /// Looks for an artifact of this question and, unless it is to be verified, restores it.
-    fn find(&self, question: &Question, waited: bool, start: Instant, verify: VerifyMode) -> Option<Found> {
+    /// Looks for an artifact of this question and, unless it is to be verified, restores it. Where there is none: under which keys one would be
+    /// found.
+    fn find(&self, question: &Question, waited: bool, start: Instant) -> Result<Found, Vec<ArtifactKey>> {
+        let mut candidates = Vec::new();
         let sets = self.store.input_sets(&question.unit).unwrap_or_else(|error| {
             tracing::warn!(%error, "input sets");
             Vec::new()
@@ -185,31 +227,52 @@ impl Engine {
             let key = ArtifactKey::derive(&contents.content, set, &question.roots, &question.compile.diagnostics());
             let held = match self.store.find(&key) {
                 Ok(Some(held)) => held,
-                Ok(None) => continue,
+                Ok(None) => {
+                    candidates.push(key);
+                    continue;
+                }
                 Err(error) => {
                     tracing::warn!(%key, %error, "lookup");
                     continue;
                 }
             };
-            if verify.picks() {
-                return Some(Found::Verify(held, contents));
+            if VerifyMode::of(&question.env).picks() {
+                return Ok(Found::Verify(held, contents));
             }
             match self.restore(question, contents, &held) {
                 Ok((reply, restored)) => {
-                    let outcome = if waited { Outcome::Joined } else { Outcome::LocalHit };
+                    let outcome = self.hit_outcome(question, &held, waited);
                     let saved = Duration::from_millis(held.artifact().compile_millis);
                     tracing::debug!(krate = %question.compile.crate_name, %key, outcome = outcome.name(), "hit");
                     self.stats.hit(outcome, restored, saved, start.elapsed());
                     if index > 0 {
                         self.prefer(question, set);
                     }
-                    return Some(Found::Replayed(reply));
+                    return Ok(Found::Replayed(reply));
                 }
                 Err(RestoreError::Place(PlaceError::Damaged { .. })) => tracing::warn!(%key, "damaged blob evicted"),
                 Err(error) => tracing::warn!(%key, %error, "not restored"),
             }
         }
-        None
+        Err(candidates)
+    }
+
+    fn hit_outcome(&self, question: &Question, held: &Held, waited: bool) -> Outcome {
+        let came = self.bucket.as_ref().map(|bucket| bucket.used(question, held.key(), held.artifact(), waited));
+        match came {
+            Some(Came::Fetched) => Outcome::RemoteHit,
+            _ if waited => Outcome::Joined,
+            _ => Outcome::LocalHit,
+        }
+    }
+
+    /// The keys that `sets` lead to as things are now.
+    pub(crate) fn keys(&self, question: &Question, sets: &[InputSet]) -> Vec<ArtifactKey> {
+        let key = |set: &InputSet| {
+            let contents = self.contents(question, set)?;
+            Some(ArtifactKey::derive(&contents.content, set, &question.roots, &question.compile.diagnostics()))
+        };
+        sets.iter().filter_map(key).collect()
     }
 
     /// The set that hit is the first to be tried next time.
@@ -219,12 +282,11 @@ impl Engine {
         }
     }
 
-    fn hit_or_verify(&self, found: Found, question: Question, start: Instant) -> Answer {
+    fn hit_or_verify(&self, found: Found, question: Arc<Question>, start: Instant) -> Answer {
         match found {
             Found::Replayed(reply) => Answer::Reply(reply),
             Found::Verify(held, contents) => {
                 let plan = self.plan(&question);
-                let question = Arc::new(question);
                 let inflight = self.inflight.begin(&question);
                 let task = Task::Verify { question, contents, held, _inflight: inflight };
                 Answer::Compile(Box::new(Ticket { task, asked: start.elapsed() }), plan)
@@ -276,6 +338,11 @@ impl Engine {
                 captured.map_err(|reason| log_not_stored(&question, &reason)).ok()
             }
         }
+    }
+
+    /// For what is captured and not yet published.
+    pub(crate) fn storing(&self) -> Arc<()> {
+        Arc::clone(&self.being_stored)
     }
 
     /// Publishes behind the reply.

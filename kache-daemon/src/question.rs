@@ -3,6 +3,7 @@
 //! Here the pure model of rustc meets the machine: the model says what it *wants* to know ([`kache_rustc::Wants`]), this module
 //! looks it up. Whatever can't be found out with certainty is a bypass with a name.
 
+use crate::bucket::Session;
 use crate::engine::Engine;
 use crate::files::{self, Found};
 use crate::linker::Linkers;
@@ -39,6 +40,10 @@ pub(crate) struct Question {
     pub(crate) lease: Digest,
     /// The file clock when the question came: whatever an input's stamp says later than this, was changed under rustc's hands.
     pub(crate) began: i128,
+    /// The Cargo that asks; `None` where nothing is shared with a team.
+    pub(crate) session: Option<Arc<Session>>,
+    /// Its number among the questions of that session.
+    pub(crate) turn: u64,
 }
 
 /// What the externs of a unit reach, taken together.
@@ -52,6 +57,8 @@ pub(crate) struct Closure {
 impl Question {
     /// Looks up what the model wants to know.
     pub(crate) fn new(engine: &Engine, request: &Arc<Request>, compile: Box<Compile>, env: Env, began: i128) -> Result<Self, Bypass> {
+        let session = engine.bucket.as_ref().map(|bucket| bucket.session(engine, request, &compile.compiler));
+        let turn = session.as_ref().map_or(0, |session| session.turn());
         let toolchain = engine.toolchain(&compile.compiler, &env, &request.cwd)?;
         let roots = roots(&compile, &toolchain)?;
         let mut inputs = compile.inputs(&roots);
@@ -67,7 +74,7 @@ impl Question {
         let unit = inputs.key();
         let portable_unit = lookup.portable_unit(&closure, &inputs, unit);
         let lease = lookup.lease(&unit, inputs.stdin)?;
-        Ok(Self { request: Arc::clone(request), compile, env, roots, inputs, unit, portable_unit, closure, lease, began })
+        Ok(Self { request: Arc::clone(request), compile, env, roots, inputs, unit, portable_unit, closure, lease, began, session, turn })
     }
 
     /// An absolute path for one that rustc would take from its working directory.
@@ -78,6 +85,12 @@ impl Question {
     /// Where the outputs go.
     pub(crate) fn out_dir(&self) -> PathBuf {
         self.absolute(&self.compile.out_dir)
+    }
+
+    /// What stays the same when the sources change: crate name and Cargo's `-C extra-filename`; for probes, which have none, the unit.
+    pub(crate) fn slot(&self) -> String {
+        let name = &self.compile.crate_name;
+        self.inputs.extra_filename.as_ref().map_or_else(|| format!("{name}={}", self.unit), |ending| format!("{name}{ending}"))
     }
 
     /// What a library made from this question is to its dependents. Without an interface to pin, its paths count too.

@@ -1,0 +1,163 @@
+//! Ahead of Cargo: what a finished session used is stored as a build index, and fetched by the next machine before Cargo asks.
+//!
+//! A session's first invocation is usually Cargo's `-vV`, sent before it has planned anything. The daemon then looks for `Cargo.lock`, asks the
+//! bucket for the index of this very build (same lockfile, toolchain, host and command) and fetches what is missing, in the order in which it was
+//! asked for last time. Where there is none, the latest index of the same workspace still knows what is unchanged.
+//!
+//! An index is a hint: what it leads to is checked by its key, and what is wrong in it costs a fetch that nobody wanted.
+
+use super::lockfile::Lockfile;
+use super::session::{Hints, Session};
+use super::{Bucket, command, process};
+use crate::toolchain::Toolchain;
+use futures_util::StreamExt as _;
+use kache_model::{Digest, Encoder};
+use kache_remote::{Asked, BuildIndex, IndexEntry, ObjectName, Priority, fetch_build_index, put_build_index};
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Artifacts fetched ahead for one session, at most.
+const MAX_AHEAD: usize = 10_000;
+
+/// Of the store's size limit, what one session may fetch ahead: an index must not push everything else out.
+const MAX_SHARE: u64 = 2;
+
+/// Under which names a build's index lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Names {
+    /// Of this very build.
+    own: ObjectName,
+    /// Of the latest build of this workspace with the same command.
+    same_command: ObjectName,
+    /// Of the latest build of this workspace.
+    any_command: ObjectName,
+    toolchain: String,
+    host: String,
+}
+
+impl Names {
+    /// For a build of what `lockfile` describes. `essence`: see [`command::essence`].
+    pub(crate) fn new(lockfile: &Lockfile, toolchain: &Toolchain, essence: &[String]) -> Self {
+        let workspace = || {
+            let mut encoder = Encoder::new("kache.workspace.v1");
+            encoder.list("members", &lockfile.members).field("host", toolchain.host.as_bytes());
+            encoder
+        };
+        let mut own = Encoder::new("kache.build.v1");
+        own.field("lockfile", Digest::of(lockfile.text.as_bytes()).as_bytes());
+        own.field("toolchain", toolchain.identity.as_bytes()).field("host", toolchain.host.as_bytes()).list("command", essence);
+        let mut same_command = workspace();
+        same_command.list("command", essence);
+        Self {
+            own: ObjectName::Build(own.finish()),
+            same_command: ObjectName::Nearest(same_command.finish()),
+            any_command: ObjectName::Nearest(workspace().finish()),
+            toolchain: toolchain.identity.to_hex(),
+            host: toolchain.host.clone(),
+        }
+    }
+
+    /// Of the build that `session` is doing in `cwd`.
+    pub(crate) fn of(session: &Session, cwd: &Path, toolchain: &Toolchain) -> Option<Self> {
+        let words = process::words(session.cargo);
+        let manifest = command::manifest_path(&words).and_then(|path| cwd.join(path).parent().map(Path::to_owned));
+        match Lockfile::above(manifest.as_deref().unwrap_or(cwd)) {
+            Ok(lockfile) => Some(Self::new(&lockfile, toolchain, &session.command)),
+            Err(error) => {
+                tracing::debug!(%error, "no build index");
+                None
+            }
+        }
+    }
+}
+
+impl Bucket {
+    /// Asks for the indexes of a session's build, tells the session, and fetches what they name.
+    pub(super) async fn look_ahead(self: Arc<Self>, session: Arc<Session>, names: Option<Names>) {
+        let Some(names) = names else { return session.tell(Hints::default()) };
+        let get = async |name| self.index(name).await;
+        let (own, same_command, any_command) =
+            futures_util::join!(get(&names.own), get(&names.same_command), get(&names.any_command));
+        // Another command's units are known when they are asked for, but not fetched unasked.
+        let ahead = own.clone().or_else(|| same_command.clone()).unwrap_or_default();
+        let nearest: Vec<BuildIndex> = same_command.into_iter().chain(any_command).collect();
+        session.tell(Hints::new(names, own, &nearest));
+        self.fetch_ahead(&session, ahead).await;
+    }
+
+    async fn index(&self, name: &ObjectName) -> Option<BuildIndex> {
+        fetch_build_index(&*self.remote, name, Priority::Demand).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "build index");
+            None
+        })
+    }
+
+    /// Fetches what the store hasn't got, in the order of the index, until the session ends.
+    async fn fetch_ahead(self: &Arc<Self>, session: &Session, index: BuildIndex) {
+        let mut budget = self.store.usage().max_bytes / MAX_SHARE;
+        let affordable = |entry: &IndexEntry| match budget.checked_sub(entry.bytes) {
+            Some(left) => {
+                budget = left;
+                true
+            }
+            None => false,
+        };
+        let missing = index.entries.into_iter().filter(|entry| !self.store.contains(&entry.artifact)).take(MAX_AHEAD);
+        let missing: Vec<IndexEntry> = missing.take_while(affordable).collect();
+        let all = futures_util::stream::iter(missing).for_each_concurrent(self.settings.concurrency, async |entry| {
+            let asked = Asked { package: entry.package, key: entry.artifact };
+            if !self.store.contains(&asked.key) && !self.fetches.is_running(&asked.key) {
+                self.fetch(asked, Priority::Ahead).ended().await;
+            }
+        });
+        tokio::select! {
+            () = all => {}
+            () = session.ended.cancelled() => {}
+        }
+    }
+
+    /// Stores what a session used, for the next machine.
+    pub(super) async fn write_index(&self, session: &Session) {
+        let used = session.all_used();
+        let Some(hints) = session.told() else { return };
+        let (Some(names), false) = (&hints.names, used.is_empty()) else { return };
+        let keys: HashSet<_> = used.iter().map(|entry| entry.artifact).collect();
+        self.uploads.settled(&keys).await;
+        let sized = used.into_iter().map(|entry| IndexEntry { bytes: self.sizes.get(&entry.artifact).unwrap_or(entry.bytes), ..entry });
+        let mut index = BuildIndex { toolchain: names.toolchain.clone(), host: names.host.clone(), entries: sized.collect() };
+        if let Some(own) = &hints.own {
+            let known: HashSet<_> = own.entries.iter().map(|entry| entry.artifact).collect();
+            if keys.is_subset(&known) {
+                return;
+            }
+            index = index.merge(own.clone());
+        }
+        for name in [&names.own, &names.same_command, &names.any_command] {
+            if let Err(error) = put_build_index(&*self.remote, name, &index).await {
+                tracing::warn!(%error, "build index");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn names_change_with_what_they_are_made_from() {
+        let lockfile = |text: &str| Lockfile { text: text.to_owned(), packages: BTreeSet::new(), members: ["a".to_owned()].into() };
+        let toolchain = |text: &str| Toolchain::for_tests(Digest::of(text.as_bytes()), "host");
+        let names = |lock: &str, tool: &str, word: &str| Names::new(&lockfile(lock), &toolchain(tool), &[word.to_owned()]);
+        let first = names("1", "1", "build");
+        assert_eq!(names("1", "1", "build"), first);
+        let other_lock = names("2", "1", "build");
+        assert!(other_lock.own != first.own && other_lock.same_command == first.same_command);
+        assert!(names("1", "2", "build").own != first.own);
+        let other_command = names("1", "1", "test");
+        assert!(other_command.own != first.own && other_command.same_command != first.same_command);
+        assert_eq!(other_command.any_command, first.any_command);
+    }
+}

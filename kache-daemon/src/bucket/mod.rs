@@ -1,0 +1,294 @@
+//! The bucket that a team shares, as the daemon uses it. The way of one unit that the local store doesn't know:
+//!
+//! ```text
+//! look     what do the build indexes say of this unit? ....... fetch it, or join the fetch that is on its way
+//!          else, where input sets are known: their contents now → artifact key → fetch
+//!          else ask for the unit's input sets ................ then the same
+//!          nothing: rustc runs. After four units in a row of which the bucket knew nothing, it isn't waited for any more
+//! publish  behind the reply: marked in the store, packed, uploaded; its input set added to the unit's
+//! end      the session's Cargo is gone: its build index is stored for the next machine
+//! ```
+//!
+//! Promises: no LIST and no HEAD on the path of a build; every wait is bounded by `wait_ms` without progress; while the bucket is out of reach,
+//! builds run as if there were none. Bytes enter the store only after [`kache_remote::unpack`] found them to be what was asked for.
+
+mod ahead;
+mod command;
+mod fetches;
+mod lockfile;
+mod process;
+mod session;
+mod sizes;
+mod uploads;
+
+pub(crate) use fetches::Came;
+pub(crate) use session::Session;
+
+use crate::engine::Engine;
+use crate::question::Question;
+use fetches::Fetches;
+use kache_model::{Artifact, ArtifactKey};
+use kache_proto::Request;
+use kache_remote::{Asked, IndexEntry, PackageName, Priority, Remote, fetch_known_inputs};
+use kache_store::Store;
+use serde::Serialize;
+use session::Sessions;
+use sizes::Sizes;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uploads::Uploads;
+
+/// How often it is looked whether a session's Cargo is gone.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Keys tried for one unit, at most.
+const MAX_KEYS: usize = 3;
+
+/// What the bucket takes from the configuration.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    /// Whether anything may be stored there.
+    pub(crate) writes: bool,
+    /// How long a build waits for a fetch that makes no progress.
+    pub(crate) wait: Duration,
+    /// Fetches ahead at once.
+    pub(crate) concurrency: usize,
+    /// zstd level of builds that don't name one.
+    pub(crate) level: i32,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Bucket {
+    settings: Settings,
+    remote: Arc<dyn Remote>,
+    store: Arc<Store>,
+    sessions: Sessions,
+    fetches: Fetches,
+    uploads: Uploads,
+    sizes: Sizes,
+    /// What runs beside the builds.
+    tasks: TaskTracker,
+    /// Indexes that are being written.
+    indexes: TaskTracker,
+    runtime: tokio::runtime::Handle,
+}
+
+/// The remote's part of `/v1/stats`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Snapshot {
+    #[serde(flatten)]
+    remote: kache_remote::Snapshot,
+    joined_fetches: u64,
+    prefetched: u64,
+    prefetch_used: u64,
+    queued_uploads: usize,
+}
+
+/// What a flush left undone.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Unflushed {
+    /// Artifacts that are still being taken in.
+    pub(crate) being_stored: usize,
+    /// Artifacts that wait for their upload.
+    pub(crate) queued_uploads: usize,
+    /// Of these, refused by the server.
+    pub(crate) refused_uploads: usize,
+    /// Build indexes that aren't stored.
+    pub(crate) indexes: usize,
+}
+
+impl Bucket {
+    /// Begins to work on what is queued. To be called within the runtime.
+    pub(crate) fn open(settings: Settings, remote: Arc<dyn Remote>, store: Arc<Store>) -> Arc<Self> {
+        let left_behind = if settings.writes { store.pending_uploads().unwrap_or_default() } else { Vec::new() };
+        let bucket = Arc::new(Self {
+            settings,
+            remote,
+            store,
+            sessions: Sessions::default(),
+            fetches: Fetches::default(),
+            uploads: Uploads::new(left_behind),
+            sizes: Sizes::default(),
+            tasks: TaskTracker::new(),
+            indexes: TaskTracker::new(),
+            runtime: tokio::runtime::Handle::current(),
+        });
+        bucket.runtime.spawn(Arc::clone(&bucket).watch_sessions());
+        if settings.writes {
+            bucket.runtime.spawn(Arc::clone(&bucket).upload_all());
+        }
+        bucket
+    }
+
+    /// The session of a request; a new one makes the daemon look ahead.
+    pub(crate) fn session(self: &Arc<Self>, engine: &Engine, request: &Request, compiler: &std::path::Path) -> Arc<Session> {
+        let (session, new) = self.sessions.of(request.parent);
+        if new {
+            let env = request.env.iter().map(|(name, value)| (name, value)).collect();
+            let toolchain = engine.toolchain(compiler, &env, &request.cwd);
+            let names = toolchain.ok().and_then(|toolchain| ahead::Names::of(&session, &request.cwd, &toolchain));
+            self.runtime.spawn(Arc::clone(self).look_ahead(Arc::clone(&session), names));
+        }
+        session
+    }
+
+    /// Looks for what `question` would make, and brings it into the store if it is found in time. `candidates` are the keys that known input sets
+    /// lead to now, none of which the store has.
+    pub(crate) async fn look(self: &Arc<Self>, engine: &Arc<Engine>, question: &Arc<Question>, candidates: Vec<ArtifactKey>) {
+        let (Some(session), Some(package)) = (&question.session, PackageName::new(&question.compile.package)) else { return };
+        let wait = self.settings.wait;
+        let hints = tokio::time::timeout(wait, session.hints()).await.unwrap_or_default();
+        for (package, key) in hints.expected.get(&question.unit).into_iter().flatten().take(MAX_KEYS) {
+            if !self.store.contains(key) {
+                let asked = Asked { package: package.clone(), key: *key };
+                self.fetch(asked, Priority::Demand).ended_or_stuck(wait).await;
+            }
+        }
+        let candidates = match hints.expected.contains_key(&question.unit) {
+            true => keys_now(engine, question).await,
+            false => candidates,
+        };
+        if candidates.iter().any(|key| self.store.contains(key)) {
+            return session.heard(true);
+        }
+        if session.is_alone() {
+            self.ask_beside(session, question, package);
+            return;
+        }
+        let candidates = if candidates.is_empty() { self.learn(engine, question, &package).await } else { candidates };
+        let mut arrived = false;
+        for key in candidates.into_iter().take(MAX_KEYS) {
+            let asked = Asked { package: package.clone(), key };
+            arrived = self.fetch(asked, Priority::Demand).ended_or_stuck(wait).await;
+            if arrived {
+                break;
+            }
+        }
+        session.heard(arrived);
+    }
+
+    /// Asks for the unit's input sets, and tells which keys they lead to.
+    async fn learn(&self, engine: &Arc<Engine>, question: &Arc<Question>, package: &PackageName) -> Vec<ArtifactKey> {
+        let asking = fetch_known_inputs(&*self.remote, package, &question.unit, Priority::Demand);
+        let known = match tokio::time::timeout(self.settings.wait, asking).await {
+            Ok(Ok(Some(known))) => known,
+            Ok(Ok(None)) | Err(_) => return Vec::new(),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "input sets");
+                return Vec::new();
+            }
+        };
+        let (engine, question) = (Arc::clone(engine), Arc::clone(question));
+        let keys = tokio::task::spawn_blocking(move || engine.keys(&question, known.sets())).await;
+        keys.unwrap_or_default()
+    }
+
+    /// Whether the bucket knows the unit after all, found out while rustc runs.
+    fn ask_beside(self: &Arc<Self>, session: &Arc<Session>, question: &Arc<Question>, package: PackageName) {
+        let (bucket, session, unit) = (Arc::clone(self), Arc::clone(session), question.unit);
+        self.tasks.spawn(async move {
+            if let Ok(Some(_)) = fetch_known_inputs(&*bucket.remote, &package, &unit, Priority::Ahead).await {
+                session.heard(true);
+            }
+        });
+    }
+
+    /// Notes that a question led to an artifact: for the session's index, and to know whether it came from here.
+    pub(crate) fn used(&self, question: &Question, key: &ArtifactKey, artifact: &Artifact, joined: bool) -> Came {
+        let entry = PackageName::new(&artifact.package).filter(|_| !artifact.bound && !artifact.continued_session);
+        if let (Some(session), Some(package)) = (&question.session, entry) {
+            let entry = IndexEntry {
+                package,
+                artifact: *key,
+                unit: question.unit,
+                slot: question.slot(),
+                bytes: 0,
+                compile_millis: artifact.compile_millis,
+            };
+            session.used(question.turn, entry);
+        }
+        self.fetches.used(key, joined)
+    }
+
+    /// Whether results made here are to be uploaded.
+    pub(crate) fn takes_uploads(&self) -> bool {
+        self.settings.writes
+    }
+
+    /// An artifact that bears the store's mark of a pending upload. `level`: what its build asked for.
+    pub(crate) fn upload_later(&self, key: ArtifactKey, level: Option<i32>) {
+        self.uploads.add(key, level);
+    }
+
+    async fn watch_sessions(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            self.end_sessions();
+        }
+    }
+
+    /// Has the indexes of ended sessions stored.
+    fn end_sessions(self: &Arc<Self>) {
+        for session in self.sessions.take_ended() {
+            if self.settings.writes {
+                let bucket = Arc::clone(self);
+                self.indexes.spawn_on(async move { bucket.write_index(&session).await }, &self.runtime);
+            }
+        }
+    }
+
+    /// Waits until everything that builds have left here is in the bucket: what is being taken in, the queue, the indexes of ended sessions. Tells
+    /// what is left when `timeout` is over, or when only what the server refuses is left.
+    pub(crate) async fn flush(self: &Arc<Self>, engine: &Engine, timeout: Option<Duration>) -> Unflushed {
+        let deadline = timeout.map(|timeout| tokio::time::Instant::now() + timeout);
+        self.uploads.hurry();
+        let mut moved = self.uploads.watch();
+        loop {
+            self.end_sessions();
+            let left = self.unflushed(engine);
+            let refused_only = left.queued_uploads == left.refused_uploads && left.being_stored == 0 && left.indexes == 0;
+            if refused_only || deadline.is_some_and(|deadline| tokio::time::Instant::now() >= deadline) {
+                return left;
+            }
+            // Ends of compiles and of sessions tell nobody, so this looks again now and then.
+            let _changed = tokio::time::timeout(Duration::from_millis(50), moved.changed()).await;
+        }
+    }
+
+    fn unflushed(&self, engine: &Engine) -> Unflushed {
+        let left = self.uploads.left();
+        Unflushed {
+            being_stored: engine.being_stored(),
+            queued_uploads: left.queued,
+            refused_uploads: left.refused,
+            indexes: self.indexes.len(),
+        }
+    }
+
+    /// At the daemon's end: uploads as much as `limit` allows. The rest waits for the next start.
+    pub(crate) async fn drain(self: &Arc<Self>, engine: &Engine, limit: Duration) {
+        let left = self.flush(engine, Some(limit)).await;
+        if left != Unflushed::default() {
+            tracing::warn!(?left, "stopped before everything was uploaded; it goes on at the next start");
+        }
+    }
+
+    /// The numbers.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let (joined_fetches, prefetched, prefetch_used) = self.fetches.counts();
+        let queued_uploads = self.uploads.left().queued;
+        Snapshot { remote: self.remote.snapshot(), joined_fetches, prefetched, prefetch_used, queued_uploads }
+    }
+}
+
+async fn keys_now(engine: &Arc<Engine>, question: &Arc<Question>) -> Vec<ArtifactKey> {
+    let (engine, question) = (Arc::clone(engine), Arc::clone(question));
+    let keys = tokio::task::spawn_blocking(move || {
+        let sets = engine.store.input_sets(&question.unit).unwrap_or_default();
+        engine.keys(&question, &sets)
+    });
+    keys.await.unwrap_or_default()
+}

@@ -1,0 +1,54 @@
+//! Processes as the kernel tells of them: whether one still lives, who its parent is, what it was called with.
+//!
+//! Linux only; elsewhere a process lives as long as it can be signalled, and has neither parent nor words.
+
+use kache_proto::{Parent, wire};
+
+/// Whether the process is still there, and not another one with its number.
+pub(crate) fn lives(process: Parent) -> bool {
+    if process.start > 0 {
+        return stat(process.pid).is_some_and(|stat| wire::start_time(&stat) == Some(process.start));
+    }
+    let pid = i32::try_from(process.pid).ok().and_then(rustix::process::Pid::from_raw);
+    pid.is_some_and(|pid| rustix::process::test_kill_process(pid).is_ok())
+}
+
+/// Whoever started it.
+pub(crate) fn parent(process: Parent) -> Option<Parent> {
+    let stat = stat(process.pid)?;
+    let after_name = stat.iter().rposition(|byte| *byte == b')')? + 2;
+    let text = std::str::from_utf8(&stat[after_name..]).ok()?;
+    let pid = text.split(' ').nth(1)?.parse().ok().filter(|pid| *pid > 1)?;
+    Some(Parent { pid, start: wire::start_time(&self::stat(pid)?)? })
+}
+
+/// Its command line.
+pub(crate) fn words(process: Parent) -> Vec<String> {
+    let line = std::fs::read(format!("/proc/{}/cmdline", process.pid)).unwrap_or_default();
+    let words = line.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned());
+    let mut words: Vec<String> = words.collect();
+    words.pop();
+    words
+}
+
+fn stat(pid: u32) -> Option<Vec<u8>> {
+    std::fs::read(format!("/proc/{pid}/stat")).ok()
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_has_us_for_a_parent_and_lives_until_it_is_reaped() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let start = wire::start_time(&stat(child.id()).unwrap()).unwrap();
+        let process = Parent { pid: child.id(), start };
+        assert!(lives(process) && !lives(Parent { start: start + 1, ..process }));
+        assert_eq!(parent(process).unwrap().pid, std::process::id());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!lives(process));
+        assert_eq!(parent(process), None);
+    }
+}

@@ -1,0 +1,212 @@
+//! Sessions: the invocations of one Cargo process, from the first that asks to the end of that process.
+//!
+//! Promise: a session notes what was used in the order in which it was asked for, and knows when asking the bucket has become pointless.
+
+use super::command;
+use super::process;
+use kache_model::{ArtifactKey, UnitKey};
+use kache_proto::Parent;
+use kache_remote::{BuildIndex, IndexEntry, PackageName};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// After so many units in a row of which the bucket knows nothing, builds don't wait for its answers any more.
+const UNKNOWN_IN_A_ROW: u32 = 4;
+
+/// Generations between a build script's probe and its Cargo, at most.
+const MAX_ANCESTORS: usize = 8;
+
+/// The sessions that are open.
+#[derive(Debug, Default)]
+pub(crate) struct Sessions(Mutex<HashMap<Parent, Arc<Session>>>);
+
+/// One Cargo at work.
+#[derive(Debug)]
+pub(crate) struct Session {
+    /// The Cargo.
+    pub(crate) cargo: Parent,
+    /// What it was asked to do.
+    pub(crate) command: Vec<String>,
+    /// Cancelled when it is gone.
+    pub(crate) ended: CancellationToken,
+    /// What the bucket told about such builds; `None` until it has answered.
+    hints: watch::Sender<Option<Arc<Hints>>>,
+    turns: AtomicU64,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// By turn.
+    used: BTreeMap<u64, IndexEntry>,
+    unknown_in_a_row: u32,
+}
+
+/// What build indexes say.
+#[derive(Debug, Default)]
+pub(crate) struct Hints {
+    /// Under which names this session's own index goes; `None` if nobody knows what is being built.
+    pub(crate) names: Option<super::ahead::Names>,
+    /// The last index of this very build.
+    pub(crate) own: Option<BuildIndex>,
+    /// What was made of each unit.
+    pub(crate) expected: HashMap<UnitKey, Vec<(PackageName, ArtifactKey)>>,
+}
+
+impl Sessions {
+    /// The session that `parent` belongs to, and whether it has just begun.
+    pub(crate) fn of(&self, parent: Parent) -> (Arc<Session>, bool) {
+        let mut map = self.lock();
+        if let Some(session) = map.get(&parent) {
+            return (Arc::clone(session), false);
+        }
+        // A build script's probe: the Cargo is further up.
+        let ancestors = std::iter::successors(process::parent(parent), |process| process::parent(*process)).take(MAX_ANCESTORS);
+        if let Some(session) = ancestors.into_iter().find_map(|process| map.get(&process)) {
+            return (Arc::clone(session), false);
+        }
+        let session = Arc::new(Session::new(parent));
+        map.insert(parent, Arc::clone(&session));
+        (session, true)
+    }
+
+    /// Takes out those whose Cargo is gone.
+    pub(crate) fn take_ended(&self) -> Vec<Arc<Session>> {
+        self.take(|cargo| !process::lives(*cargo))
+    }
+
+    /// Takes out all.
+    pub(crate) fn take_all(&self) -> Vec<Arc<Session>> {
+        self.take(|_| true)
+    }
+
+    fn take(&self, over: impl Fn(&Parent) -> bool) -> Vec<Arc<Session>> {
+        let ended: Vec<_> = self.lock().extract_if(|cargo, _| over(cargo)).map(|(_, session)| session).collect();
+        ended.iter().for_each(|session| session.ended.cancel());
+        ended
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Parent, Arc<Session>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Session {
+    fn new(cargo: Parent) -> Self {
+        Self {
+            cargo,
+            command: command::essence(&process::words(cargo)),
+            ended: CancellationToken::new(),
+            hints: watch::Sender::new(None),
+            turns: AtomicU64::new(0),
+            state: Mutex::default(),
+        }
+    }
+
+    /// Numbers the questions.
+    pub(crate) fn turn(&self) -> u64 {
+        self.turns.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Notes an artifact that the question with this turn led to.
+    pub(crate) fn used(&self, turn: u64, entry: IndexEntry) {
+        self.state().used.insert(turn, entry);
+    }
+
+    /// What was used, in the order of the questions.
+    pub(crate) fn all_used(&self) -> Vec<IndexEntry> {
+        self.state().used.values().cloned().collect()
+    }
+
+    /// The bucket knew something of a unit, or nothing.
+    pub(crate) fn heard(&self, known: bool) {
+        let mut state = self.state();
+        state.unknown_in_a_row = if known { 0 } else { state.unknown_in_a_row.saturating_add(1) };
+    }
+
+    /// Whether the bucket has had nothing to say for a while.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.state().unknown_in_a_row >= UNKNOWN_IN_A_ROW
+    }
+
+    /// The bucket has answered what it knows about such builds.
+    pub(crate) fn tell(&self, hints: Hints) {
+        self.hints.send_replace(Some(Arc::new(hints)));
+    }
+
+    /// The hints, once they are there.
+    pub(crate) async fn hints(&self) -> Arc<Hints> {
+        let mut hints = self.hints.subscribe();
+        let told = hints.wait_for(Option::is_some).await;
+        told.ok().and_then(|told| told.clone()).unwrap_or_default()
+    }
+
+    /// The hints, if they are there.
+    pub(crate) fn told(&self) -> Option<Arc<Hints>> {
+        self.hints.borrow().clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Hints {
+    /// From the indexes that were found: of this very build, and of the nearest ones.
+    pub(crate) fn new(names: super::ahead::Names, own: Option<BuildIndex>, nearest: &[BuildIndex]) -> Self {
+        let mut expected: HashMap<UnitKey, Vec<(PackageName, ArtifactKey)>> = HashMap::new();
+        for entry in own.iter().chain(nearest).flat_map(|index| &index.entries) {
+            let known = expected.entry(entry.unit).or_default();
+            let new = (entry.package.clone(), entry.artifact);
+            if !known.contains(&new) {
+                known.push(new);
+            }
+        }
+        Self { names: Some(names), own, expected }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn me() -> Parent {
+        process::parent(Parent { pid: std::process::id(), start: 0 }).unwrap()
+    }
+
+    #[test]
+    fn a_probes_session_is_that_of_the_cargo_above_it() {
+        let sessions = Sessions::default();
+        let (cargo, new) = sessions.of(me());
+        assert!(new);
+        let (probe, new) = sessions.of(Parent { pid: std::process::id(), start: 0 });
+        assert!(!new && Arc::ptr_eq(&cargo, &probe));
+        assert!(sessions.take_ended().is_empty());
+        assert_eq!(sessions.take_all().len(), 1);
+        assert!(cargo.ended.is_cancelled());
+    }
+
+    #[test]
+    fn a_cargo_that_is_gone_ends_its_session() {
+        let sessions = Sessions::default();
+        let (session, _) = sessions.of(Parent { pid: std::process::id(), start: 1 });
+        assert_eq!(sessions.take_ended().len(), 1);
+        assert!(session.ended.is_cancelled());
+    }
+
+    #[test]
+    fn four_unknown_units_in_a_row_are_enough() {
+        let session = Session::new(me());
+        for known in [false, false, false, true, false, false, false] {
+            session.heard(known);
+        }
+        assert!(!session.is_alone());
+        session.heard(false);
+        assert!(session.is_alone());
+        session.heard(true);
+        assert!(!session.is_alone());
+    }
+}

@@ -1,0 +1,203 @@
+//! Uploads: what was compiled here travels to the bucket, behind everybody's back.
+//!
+//! Promises: the queue is the store's marks of pending uploads, so it survives a restart, and a mark goes only when the object is known to be
+//! there or the artifact is gone; no answer waits for an upload; what fails is tried again, later and later.
+
+use super::Bucket;
+use futures_util::StreamExt as _;
+use kache_model::{ArtifactKey, Digest, Output, UnitKey};
+use kache_remote::{
+    Descriptor, ErrorKind, KnownInputs, PackageName, PutOutcome, PutWhen, RemoteError, add_known_inputs, upload_artifact,
+};
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+
+/// Uploads at once: packing takes a core each.
+const AT_ONCE: usize = 8;
+/// Pause after the first failure; doubles.
+const FIRST_PAUSE: Duration = Duration::from_secs(2);
+/// Longest pause.
+const LAST_PAUSE: Duration = Duration::from_secs(300);
+
+/// The queue's state in memory.
+#[derive(Debug)]
+pub(crate) struct Uploads {
+    /// There is something new, or somebody is impatient.
+    wake: Notify,
+    queue: Mutex<Queue>,
+    /// Counts up when something left the queue or a round ended.
+    moved: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: HashMap<ArtifactKey, Waiting>,
+    /// Input sets that the bucket is known to have.
+    told: HashSet<(UnitKey, Digest)>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Waiting {
+    /// zstd level that its build asked for.
+    level: Option<i32>,
+    /// Why it is still here.
+    failed: Option<ErrorKind>,
+}
+
+/// What is left in the queue.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Left {
+    /// Artifacts that wait.
+    pub(crate) queued: usize,
+    /// Those of them that failed for a reason that won't pass by itself.
+    pub(crate) refused: usize,
+}
+
+impl Uploads {
+    /// With what an earlier daemon left behind.
+    pub(crate) fn new(left_behind: Vec<ArtifactKey>) -> Self {
+        let waiting = left_behind.into_iter().map(|key| (key, Waiting::default())).collect();
+        Self {
+            wake: Notify::new(),
+            queue: Mutex::new(Queue { waiting, told: HashSet::new() }),
+            moved: watch::Sender::new(0),
+        }
+    }
+
+    /// Puts an artifact that bears the store's mark into the queue.
+    pub(crate) fn add(&self, key: ArtifactKey, level: Option<i32>) {
+        self.queue().waiting.insert(key, Waiting { level, failed: None });
+        self.wake.notify_one();
+    }
+
+    /// Has everything tried again now.
+    pub(crate) fn hurry(&self) {
+        self.queue().waiting.values_mut().for_each(|waiting| waiting.failed = None);
+        self.wake.notify_one();
+    }
+
+    /// What is left.
+    pub(crate) fn left(&self) -> Left {
+        let queue = self.queue();
+        let refused = |waiting: &&Waiting| waiting.failed.is_some_and(|kind| !kind.retryable() && kind != ErrorKind::BreakerOpen);
+        Left { queued: queue.waiting.len(), refused: queue.waiting.values().filter(refused).count() }
+    }
+
+    /// Returns when something has left the queue since the last look, or a round has ended.
+    pub(crate) fn watch(&self) -> watch::Receiver<u64> {
+        self.moved.subscribe()
+    }
+
+    /// Returns when none of `keys` waits any more, or only such as are refused.
+    pub(crate) async fn settled(&self, keys: &HashSet<ArtifactKey>) {
+        let mut moved = self.watch();
+        loop {
+            let waits = self.queue().waiting.iter().any(|(key, waiting)| keys.contains(key) && waiting.failed.is_none());
+            if !waits || moved.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn ready(&self) -> Vec<ArtifactKey> {
+        self.queue().waiting.keys().copied().collect()
+    }
+
+    fn level(&self, key: &ArtifactKey) -> Option<i32> {
+        self.queue().waiting.get(key).and_then(|waiting| waiting.level)
+    }
+
+    fn ended(&self, key: &ArtifactKey, failed: Option<ErrorKind>) {
+        let mut queue = self.queue();
+        match failed {
+            None => drop(queue.waiting.remove(key)),
+            Some(kind) => drop(queue.waiting.get_mut(key).map(|waiting| waiting.failed = Some(kind))),
+        }
+        drop(queue);
+        self.moved.send_modify(|count| *count += 1);
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Bucket {
+    /// Works on the queue until the daemon stops.
+    pub(super) async fn upload_all(self: Arc<Self>) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let keys = self.uploads.ready();
+            let failed = futures_util::stream::iter(keys)
+                .map(|key| self.upload_one(key))
+                .buffer_unordered(AT_ONCE)
+                .fold(false, async |any, sound| any || !sound)
+                .await;
+            pause = if failed { (pause * 2).min(LAST_PAUSE) } else { FIRST_PAUSE };
+            tokio::select! {
+                () = self.uploads.wake.notified() => {}
+                () = tokio::time::sleep(pause), if failed => {}
+            }
+        }
+    }
+
+    /// Whether the key is off the queue.
+    async fn upload_one(self: &Arc<Self>, key: ArtifactKey) -> bool {
+        let outcome = self.upload(key, PutWhen::Absent).await;
+        if let Err(error) = &outcome {
+            tracing::warn!(%error, "not uploaded");
+        } else if let Err(error) = self.store.upload_done(&key) {
+            tracing::warn!(%error, "mark of an upload");
+        }
+        self.uploads.ended(&key, outcome.as_ref().err().map(RemoteError::kind));
+        outcome.is_ok()
+    }
+
+    /// Uploads an artifact and makes it findable. An artifact that the store no longer has needs no upload.
+    pub(crate) async fn upload(self: &Arc<Self>, key: ArtifactKey, when: PutWhen) -> Result<(), RemoteError> {
+        let bucket = Arc::clone(self);
+        let read = tokio::task::spawn_blocking(move || bucket.read_for_upload(key)).await;
+        let Some((descriptor, outputs)) = read.map_err(|error| RemoteError::new(ErrorKind::Other, error.to_string()))?? else {
+            return Ok(());
+        };
+        let level = self.uploads.level(&key).unwrap_or(self.settings.level);
+        let (unit, set) = (descriptor.artifact.unit, descriptor.set.clone());
+        let Some(package) = PackageName::new(&descriptor.artifact.package) else { return Ok(()) };
+        let scratch = self.store.scratch();
+        let (outcome, packed) = upload_artifact(&*self.remote, descriptor, outputs, level, scratch.path(), when).await?;
+        self.sizes.note(key, packed.len);
+        tracing::debug!(%key, bytes = packed.len, already_there = outcome == PutOutcome::AlreadyThere, "uploaded");
+        let id = set.id();
+        if !self.uploads.queue().told.contains(&(unit, id)) {
+            add_known_inputs(&*self.remote, &package, KnownInputs::new(unit, [set])).await?;
+            self.uploads.queue().told.insert((unit, id));
+        }
+        Ok(())
+    }
+
+    /// The artifact with its open outputs; `None` if it is gone or isn't for others.
+    #[expect(clippy::type_complexity, reason = "a list of outputs, each with its bytes")]
+    fn read_for_upload(&self, key: ArtifactKey) -> Result<Option<(Descriptor, Vec<(Output, File)>)>, RemoteError> {
+        let disk = |error: &dyn std::fmt::Display| RemoteError::new(ErrorKind::Disk, format!("{key} can't be read: {error}"));
+        let Some(held) = self.store.find(&key).map_err(|error| disk(&error))? else { return Ok(None) };
+        let artifact = held.artifact().as_ref().clone();
+        let set = self.store.input_set(&key).map_err(|error| disk(&error))?;
+        let unit_inputs = self.store.unit_inputs(&artifact.unit).map_err(|error| disk(&error))?;
+        let (Some(set), Some(unit_inputs), false) = (set, unit_inputs, artifact.bound || artifact.continued_session) else {
+            return Ok(None);
+        };
+        let mut outputs = Vec::with_capacity(artifact.outputs.len());
+        for (index, output) in artifact.outputs.iter().enumerate() {
+            match self.store.open_output(&held, index) {
+                Ok(file) => outputs.push((output.clone(), file)),
+                // It has just been evicted.
+                Err(kache_store::PlaceError::Damaged { .. }) => return Ok(None),
+                Err(error) => return Err(disk(&error)),
+            }
+        }
+        Ok(Some((Descriptor { key, artifact, set, unit_inputs }, outputs)))
+    }
+}
