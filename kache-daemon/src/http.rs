@@ -8,22 +8,24 @@
 //! | `GET /metrics` | the same counters in Prometheus' text format |
 //! | `GET /v1/status` | version, paths, notices |
 //! | `POST /v1/verify` | re-hashes the store |
+//! | `POST /v1/flush?timeout_ms=N` | waits until the bucket has everything, tells what is left |
 //! | `POST /v1/stop` | drains and ends the daemon |
 
+use crate::bucket::Unflushed;
 use crate::engine::Engine;
-use crate::stats::StoreSnapshot;
+use crate::stats::{Snapshot, StoreSnapshot};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::CONTENT_TYPE;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use kache_store::{Finding as Found, Repair};
 use serde::Serialize;
 use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
@@ -47,7 +49,7 @@ struct Status<'a> {
     socket: &'a PathBuf,
     cache_dir: &'a PathBuf,
     unknown_variables: &'a [String],
-    notices: &'a [String],
+    notices: Vec<String>,
     compiling: usize,
 }
 
@@ -68,46 +70,47 @@ struct Finding {
 pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(front: Arc<Front>, stream: S) -> hyper::Result<()> {
     let service = service_fn(move |request: Request<Incoming>| {
         let front = Arc::clone(&front);
-        async move { Ok::<_, Infallible>(front.answer(request.method(), request.uri().path()).await) }
+        async move { Ok::<_, Infallible>(front.answer(request.method(), request.uri()).await) }
     });
     hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await
 }
 
 impl Front {
-    async fn answer(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
-        match (method, path) {
+    async fn answer(&self, method: &Method, uri: &Uri) -> Response<Full<Bytes>> {
+        match (method, uri.path()) {
             (&Method::GET, "/healthz") => text(StatusCode::OK, "ok\n"),
-            (&Method::GET, "/v1/stats") => json(&self.engine.stats.snapshot(self.store())),
+            (&Method::GET, "/v1/stats") => json(&self.stats()),
             (&Method::POST, "/v1/stats/zero") => {
                 self.engine.stats.zero();
                 text(StatusCode::OK, "zeroed\n")
             }
             (&Method::GET, "/metrics") => {
-                let body = self.engine.stats.snapshot(self.store()).prometheus();
-                response(StatusCode::OK, "text/plain; version=0.0.4", body)
+                response(StatusCode::OK, "text/plain; version=0.0.4", self.stats().prometheus())
             }
             (&Method::GET, "/v1/status") => json(&self.status()),
             (&Method::POST, "/v1/verify") => self.verify().await,
+            (&Method::POST, "/v1/flush") => self.flush(uri.query()).await,
             (&Method::POST, "/v1/stop") => {
                 self.stop.cancel();
                 text(StatusCode::OK, "stopping\n")
             }
-            (_, "/healthz" | "/v1/stats" | "/v1/stats/zero" | "/metrics" | "/v1/status" | "/v1/verify" | "/v1/stop") => {
+            (_, "/healthz" | "/v1/stats" | "/v1/stats/zero" | "/metrics" | "/v1/status" | "/v1/verify" | "/v1/flush" | "/v1/stop") => {
                 text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n")
             }
             _ => text(StatusCode::NOT_FOUND, "not found\n"),
         }
     }
 
-    fn store(&self) -> StoreSnapshot {
+    fn stats(&self) -> Snapshot {
         let usage = self.engine.store.usage();
-        StoreSnapshot {
+        let store = StoreSnapshot {
             artifacts: usage.artifacts,
             blobs: usage.blobs,
             bytes: usage.bytes,
             max_bytes: usage.max_bytes,
             evicted_artifacts: usage.evicted_artifacts,
-        }
+        };
+        self.engine.stats.snapshot(store, self.engine.bucket.as_ref().map(|bucket| bucket.snapshot()))
     }
 
     fn status(&self) -> Status<'_> {
@@ -118,8 +121,21 @@ impl Front {
             socket: &self.socket,
             cache_dir: &self.cache_dir,
             unknown_variables: &self.unknown_variables,
-            notices: &self.notices,
+            notices: self.notices.iter().cloned().chain(self.engine.bucket.as_ref().and_then(|bucket| bucket.notice())).collect(),
             compiling: self.engine.leases.len(),
+        }
+    }
+
+    /// Without a bucket there is nothing to wait for.
+    async fn flush(&self, query: Option<&str>) -> Response<Full<Bytes>> {
+        let timeout = match query.map(|query| query.strip_prefix("timeout_ms=").and_then(|number| number.parse().ok())) {
+            Some(None) => return text(StatusCode::BAD_REQUEST, "timeout_ms: a number of milliseconds\n"),
+            Some(Some(millis)) => Some(Duration::from_millis(millis)),
+            None => None,
+        };
+        match &self.engine.bucket {
+            Some(bucket) => json(&bucket.flush(&self.engine, timeout).await),
+            None => json(&Unflushed::default()),
         }
     }
 

@@ -7,6 +7,7 @@
 //! `kached __compile …` isn't the daemon: it runs one compile for a shim that has no standard library.
 
 mod archive;
+mod bucket;
 mod capture;
 mod conversation;
 mod engine;
@@ -99,7 +100,14 @@ fn run() -> anyhow::Result<ExitCode> {
     // The build's directories come and go; the daemon must not keep one of them busy.
     std::env::set_current_dir("/")?;
     let runner = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("kached"));
-    let engine = Arc::new(Engine::new(Settings { salt: config.cache.salt.clone(), remap: config.cache.remap, runner }, store));
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("kached").build()?;
+    let store = Arc::new(store);
+    let bucket = {
+        let _within = runtime.enter();
+        bucket::connect(&config, &store)?
+    };
+    let settings = Settings { salt: config.cache.salt.clone(), remap: config.cache.remap, runner };
+    let engine = Arc::new(Engine::new(settings, store, bucket));
     let front = Front {
         engine,
         socket: socket.clone(),
@@ -109,7 +117,6 @@ fn run() -> anyhow::Result<ExitCode> {
         started,
         stop: CancellationToken::new(),
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("kached").build()?;
     let code = runtime.block_on(serve(Arc::new(front)));
     // Compiles whose shims are still at work lose their daemon, not their result.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));

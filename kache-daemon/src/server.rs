@@ -15,10 +15,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::time::Instant;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio_util::task::TaskTracker;
 
-/// How long a stop waits for artifacts that are being published.
+/// How long a stop waits for artifacts that are being published and uploaded.
 const DRAIN: Duration = Duration::from_secs(8);
 
 /// The daemon can't listen.
@@ -75,8 +76,12 @@ pub(crate) async fn serve(listener: Listener, front: Arc<Front>) {
     }
     drop(listener);
     publishing.close();
-    if tokio::time::timeout(DRAIN, publishing.wait()).await.is_err() {
+    let end = Instant::now() + DRAIN;
+    if tokio::time::timeout_at(end, publishing.wait()).await.is_err() {
         tracing::warn!("stopped before everything was published");
+    }
+    if let Some(bucket) = &front.engine.bucket {
+        bucket.drain(&front.engine, end.saturating_duration_since(Instant::now())).await;
     }
 }
 

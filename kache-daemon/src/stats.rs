@@ -2,6 +2,7 @@
 //!
 //! Promise: an invocation's counters have moved before its last answer goes out.
 
+use crate::bucket;
 use kache_model::{Bypass, Outcome};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -55,6 +56,9 @@ pub(crate) struct Snapshot {
     saved_compile_secs: f64,
     verify: VerifySnapshot,
     store: StoreSnapshot,
+    /// Without a bucket there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remote: Option<bucket::Snapshot>,
     latency_us: LatencySnapshot,
 }
 
@@ -140,7 +144,7 @@ impl Stats {
         self.with(|counts| *counts = Counts::default());
     }
 
-    pub(crate) fn snapshot(&self, store: StoreSnapshot) -> Snapshot {
+    pub(crate) fn snapshot(&self, store: StoreSnapshot, remote: Option<bucket::Snapshot>) -> Snapshot {
         let counts = self.with(|counts| counts.clone());
         let named = |names: &mut dyn Iterator<Item = &'static str>, from: &BTreeMap<&'static str, u64>| -> BTreeMap<&'static str, u64> {
             names.map(|name| (name, from.get(name).copied().unwrap_or(0))).collect()
@@ -157,6 +161,7 @@ impl Stats {
             saved_compile_secs: counts.saved.as_secs_f64(),
             verify: VerifySnapshot { checked: counts.verified, differed: counts.differed },
             store,
+            remote,
             latency_us: LatencySnapshot { hit: counts.hit.quantiles(), miss_overhead: counts.miss.quantiles() },
         }
     }
@@ -181,6 +186,7 @@ impl Snapshot {
             saved_compile_secs,
             verify,
             store,
+            remote,
             latency_us,
         } = self;
         let mut text = String::new();
@@ -212,6 +218,9 @@ impl Snapshot {
         metric("store_bytes", "gauge", "Bytes in the local store.", &plain(*bytes));
         metric("store_max_bytes", "gauge", "Size limit of the local store.", &plain(*max_bytes));
         metric("store_evicted_artifacts_total", "counter", "Artifacts evicted.", &plain(*evicted_artifacts));
+        if let Some(remote) = remote {
+            remote.prometheus(&mut metric);
+        }
         for (name, help, quantiles) in [
             ("hit_latency_microseconds", "From question to answer, on hits.", &latency_us.hit),
             ("miss_overhead_microseconds", "What the daemon adds to a compile.", &latency_us.miss_overhead),
@@ -262,7 +271,7 @@ mod tests {
 
     #[test]
     fn each_outcome_is_listed_even_when_nothing_happened() {
-        let json = serde_json::to_value(Stats::new().snapshot(StoreSnapshot::default())).unwrap();
+        let json = serde_json::to_value(Stats::new().snapshot(StoreSnapshot::default(), None)).unwrap();
         for outcome in Outcome::ALL {
             assert_eq!(json["outcomes"][outcome.name()], 0);
         }
@@ -285,7 +294,7 @@ mod tests {
     fn prometheus_text_has_a_type_line_per_metric() {
         let stats = Stats::new();
         stats.bypass(&Bypass::new(BypassReason::UnknownFlag, "--x"));
-        let text = stats.snapshot(StoreSnapshot::default()).prometheus();
+        let text = stats.snapshot(StoreSnapshot::default(), None).prometheus();
         assert!(text.contains("kache_bypasses_total{reason=\"unknown_flag\"} 1\n"));
         for line in text.lines().filter(|line| !line.starts_with('#')) {
             let name = line.split(['{', ' ']).next().unwrap();

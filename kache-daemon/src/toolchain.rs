@@ -31,6 +31,14 @@ pub(crate) struct Toolchain {
     parts: Vec<(PathBuf, FileStamp)>,
 }
 
+#[cfg(test)]
+impl Toolchain {
+    /// One that stands nowhere.
+    pub(crate) fn for_tests(identity: Digest, host: &str) -> Self {
+        Self { identity, sysroot: PathBuf::new(), host: host.to_owned(), parts: Vec::new() }
+    }
+}
+
 /// The compiler couldn't be identified.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ToolchainError {

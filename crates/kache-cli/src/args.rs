@@ -34,6 +34,8 @@ pub(crate) enum Command {
     /// Re-hash the store
     #[command(after_help = "Works with kached running or not. Exit code 1: something was found.\n\nExample: kache verify")]
     Verify,
+    /// Wait until the team's bucket has everything that was built here
+    Flush(Flush),
     /// Become a daemon: for `kache start`
     #[command(name = "__become", hide = true)]
     Become(Become),
@@ -70,6 +72,22 @@ pub(crate) struct Stats {
     /// Begin at zero again, after printing
     #[arg(long)]
     pub(crate) zero: bool,
+}
+
+/// Waits for what kached is storing, for queued uploads and for the build's
+/// index, so that a machine can go away after its build.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kache exec -- cargo build && kache flush
+  kache flush --timeout 60
+
+Exit code 1: something is left, and it says what. The next start of kached goes
+on with it.")]
+pub(crate) struct Flush {
+    /// Give up after so many seconds; without it there is no limit
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) timeout: Option<u64>,
 }
 
 #[derive(Debug, Args)]

@@ -2,6 +2,7 @@
 
 mod daemonise;
 mod exec;
+mod flush;
 mod start;
 mod stats;
 mod status;
@@ -21,6 +22,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Error> {
         Command::Status => status::run(),
         Command::Stats(options) => stats::run(&options),
         Command::Verify => verify::run(),
+        Command::Flush(options) => flush::run(&options),
         Command::Become(target) => Err(daemonise::become_daemon(&target.program)),
     }
 }

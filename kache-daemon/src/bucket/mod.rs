@@ -14,34 +14,42 @@
 
 mod ahead;
 mod command;
+mod connect;
 mod fetches;
 mod lockfile;
 mod process;
 mod session;
 mod sizes;
+mod snapshot;
 mod uploads;
 
+pub(crate) use connect::connect;
 pub(crate) use fetches::Came;
 pub(crate) use session::Session;
+pub(crate) use snapshot::Snapshot;
 
 use crate::engine::Engine;
 use crate::question::Question;
 use fetches::Fetches;
+use kache_config::CompressionLevel;
 use kache_model::{Artifact, ArtifactKey};
 use kache_proto::Request;
 use kache_remote::{Asked, IndexEntry, PackageName, Priority, Remote, fetch_known_inputs};
+use kache_rustc::Env;
 use kache_store::Store;
 use serde::Serialize;
 use session::Sessions;
 use sizes::Sizes;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uploads::Uploads;
 
 /// How often it is looked whether a session's Cargo is gone.
 const LOOK: Duration = Duration::from_millis(500);
+
+/// Counts from a build's environment.
+const LEVEL: &str = "KACHE_COMPRESSION_LEVEL";
 
 /// Keys tried for one unit, at most.
 const MAX_KEYS: usize = 3;
@@ -56,7 +64,7 @@ pub(crate) struct Settings {
     /// Fetches ahead at once.
     pub(crate) concurrency: usize,
     /// zstd level of builds that don't name one.
-    pub(crate) level: i32,
+    pub(crate) level: CompressionLevel,
 }
 
 /// See the module.
@@ -69,22 +77,13 @@ pub(crate) struct Bucket {
     fetches: Fetches,
     uploads: Uploads,
     sizes: Sizes,
+    /// The last level that was asked for and is none.
+    bad_level: Mutex<Option<String>>,
     /// What runs beside the builds.
     tasks: TaskTracker,
     /// Indexes that are being written.
     indexes: TaskTracker,
     runtime: tokio::runtime::Handle,
-}
-
-/// The remote's part of `/v1/stats`.
-#[derive(Debug, Serialize)]
-pub(crate) struct Snapshot {
-    #[serde(flatten)]
-    remote: kache_remote::Snapshot,
-    joined_fetches: u64,
-    prefetched: u64,
-    prefetch_used: u64,
-    queued_uploads: usize,
 }
 
 /// What a flush left undone.
@@ -112,6 +111,7 @@ impl Bucket {
             fetches: Fetches::default(),
             uploads: Uploads::new(left_behind),
             sizes: Sizes::default(),
+            bad_level: Mutex::default(),
             tasks: TaskTracker::new(),
             indexes: TaskTracker::new(),
             runtime: tokio::runtime::Handle::current(),
@@ -218,9 +218,29 @@ impl Bucket {
         self.settings.writes
     }
 
-    /// An artifact that bears the store's mark of a pending upload. `level`: what its build asked for.
-    pub(crate) fn upload_later(&self, key: ArtifactKey, level: Option<i32>) {
-        self.uploads.add(key, level);
+    /// An artifact that bears the store's mark of a pending upload, and the environment of the build that made it.
+    pub(crate) fn upload_later(&self, key: ArtifactKey, env: &Env) {
+        self.uploads.add(key, self.level(env));
+    }
+
+    /// The zstd level that a build asks for. One that is none is noted, and the configured one is used.
+    fn level(&self, env: &Env) -> Option<CompressionLevel> {
+        let text = env.get(LEVEL)?;
+        let level = text.parse().ok().and_then(CompressionLevel::new);
+        if level.is_none() {
+            let notice = format!("{LEVEL}={text:?} in a build's environment isn't a whole number from 1 to 22; {} is used", self.settings.level.get());
+            let mut known = self.bad_level.lock().unwrap_or_else(PoisonError::into_inner);
+            if known.as_ref() != Some(&notice) {
+                tracing::warn!("{notice}");
+                *known = Some(notice);
+            }
+        }
+        level
+    }
+
+    /// What people should know.
+    pub(crate) fn notice(&self) -> Option<String> {
+        self.bad_level.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     async fn watch_sessions(self: Arc<Self>) {

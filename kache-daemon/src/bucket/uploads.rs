@@ -5,6 +5,7 @@
 
 use super::Bucket;
 use futures_util::StreamExt as _;
+use kache_config::CompressionLevel;
 use kache_model::{ArtifactKey, Digest, Output, UnitKey};
 use kache_remote::{
     Descriptor, ErrorKind, KnownInputs, PackageName, PutOutcome, PutWhen, RemoteError, add_known_inputs, upload_artifact,
@@ -42,7 +43,7 @@ struct Queue {
 #[derive(Clone, Copy, Debug, Default)]
 struct Waiting {
     /// zstd level that its build asked for.
-    level: Option<i32>,
+    level: Option<CompressionLevel>,
     /// Why it is still here.
     failed: Option<ErrorKind>,
 }
@@ -68,7 +69,7 @@ impl Uploads {
     }
 
     /// Puts an artifact that bears the store's mark into the queue.
-    pub(crate) fn add(&self, key: ArtifactKey, level: Option<i32>) {
+    pub(crate) fn add(&self, key: ArtifactKey, level: Option<CompressionLevel>) {
         self.queue().waiting.insert(key, Waiting { level, failed: None });
         self.wake.notify_one();
     }
@@ -106,7 +107,7 @@ impl Uploads {
         self.queue().waiting.keys().copied().collect()
     }
 
-    fn level(&self, key: &ArtifactKey) -> Option<i32> {
+    fn level(&self, key: &ArtifactKey) -> Option<CompressionLevel> {
         self.queue().waiting.get(key).and_then(|waiting| waiting.level)
     }
 
@@ -163,7 +164,7 @@ impl Bucket {
         let Some((descriptor, outputs)) = read.map_err(|error| RemoteError::new(ErrorKind::Other, error.to_string()))?? else {
             return Ok(());
         };
-        let level = self.uploads.level(&key).unwrap_or(self.settings.level);
+        let level = self.uploads.level(&key).unwrap_or(self.settings.level).get();
         let (unit, set) = (descriptor.artifact.unit, descriptor.set.clone());
         let Some(package) = PackageName::new(&descriptor.artifact.package) else { return Ok(()) };
         let scratch = self.store.scratch();

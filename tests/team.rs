@@ -1,0 +1,187 @@
+//! Machines that share a bucket.
+
+use kache_testkit::{Machine, Outputs, Project, S3Server, S3User, samples};
+use serde_json::Value;
+use std::path::PathBuf;
+
+/// Members' integration tests and the like, in debug and release as CI builds them.
+const DEBUG: [&str; 3] = ["build", "--workspace", "--all-targets"];
+const RELEASE: [&str; 4] = ["build", "--workspace", "--all-targets", "--release"];
+
+/// A machine that uses the bucket of `server` as `user`; its daemon isn't running yet.
+fn member(server: &S3Server, user: S3User, more: &[(&str, &str)]) -> Machine {
+    let endpoint = server.endpoint();
+    let mut settings = vec![
+        ("KACHE_S3_BUCKET", S3Server::BUCKET),
+        ("KACHE_S3_ENDPOINT", endpoint.as_str()),
+        ("KACHE_S3_ACCESS_KEY", user.access_key),
+        ("KACHE_S3_SECRET_KEY", user.secret_key),
+    ];
+    settings.extend(more);
+    Machine::idle_with(&settings)
+}
+
+/// The `remote` part of the daemon's statistics.
+fn remote(machine: &Machine) -> Value {
+    let (_, body) = kache_testkit::http_get(&machine.socket(), "/v1/stats").unwrap();
+    serde_json::from_slice::<Value>(&body).unwrap()["remote"].clone()
+}
+
+fn number(of: &Value, name: &str) -> u64 {
+    of[name].as_u64().unwrap_or_else(|| panic!("{name} in {of}"))
+}
+
+/// As CI does it: no incremental compilation.
+fn build(machine: &Machine, project: &Project, args: &[&str]) -> kache_testkit::Outcomes {
+    let cargo = machine.cargo(project).args(args.iter().copied()).env("CARGO_INCREMENTAL", "0");
+    let (_, seen) = machine.watch(|| cargo.ok());
+    machine.settle();
+    seen
+}
+
+fn flush(machine: &Machine) {
+    let flushed = machine.kache(&["flush", "--timeout", "120"]);
+    assert!(flushed.status.success(), "{}{}\n{}", flushed.stdout, flushed.stderr, machine.log());
+}
+
+#[test]
+fn what_one_machine_built_another_restores_byte_for_byte() {
+    let server = S3Server::start();
+    let first = member(&server, S3Server::OWNER, &[]);
+    first.start();
+    let project = samples::full(first.path("one/checkout"));
+    for args in [&DEBUG[..], &RELEASE[..]] {
+        assert!(build(&first, &project, args).miss > 0);
+    }
+    flush(&first);
+    assert_eq!(number(&remote(&first), "queued_uploads"), 0);
+
+    let second = member(&server, S3Server::OWNER, &[]);
+    second.start();
+    let copy = samples::full(second.path("elsewhere/deeper/two"));
+    for (args, profile) in [(&DEBUG[..], "debug"), (&RELEASE[..], "release")] {
+        let seen = build(&second, &copy, args);
+        // The integration test reads CARGO_BIN_EXE_app, an absolute path.
+        assert_eq!((seen.miss, seen.bypass, seen.failed), (samples::FULL_BOUND_IN_TESTS, 0, 0), "{seen:?}\n{}", second.log());
+        assert!(seen.remote_hit > 0 && seen.local_hit + seen.joined <= 1, "{seen:?}");
+        let (here, there) = (Outputs::of(&copy.file("target").join(profile)), Outputs::of(&project.file("target").join(profile)));
+        let differ: Vec<PathBuf> = here.linked().difference(&there.linked());
+        assert!(differ.iter().all(|path| path.to_string_lossy().contains("runs-")), "{differ:?}");
+        second.is_fresh(&copy, args);
+    }
+    let numbers = remote(&second);
+    assert_eq!(number(&numbers, "lists"), 0, "{numbers}");
+    assert_eq!(number(&numbers, "credential_loads"), 1, "{numbers}");
+    assert_eq!(server.requests("HEAD"), 0);
+    assert!(number(&numbers, "prefetched") > 0 && number(&numbers, "prefetch_used") > 0, "{numbers}");
+}
+
+#[test]
+fn without_an_index_units_are_found_by_their_input_sets() {
+    let server = S3Server::start();
+    let first = member(&server, S3Server::OWNER, &[]);
+    first.start();
+    let units = build(&first, &samples::full(first.path("a")), &DEBUG).miss;
+    flush(&first);
+    std::fs::remove_dir_all(server.object("artifacts/_builds")).unwrap();
+
+    let second = member(&server, S3Server::OWNER, &[]);
+    second.start();
+    let seen = build(&second, &samples::full(second.path("b")), &DEBUG);
+    assert_eq!(seen.miss, samples::FULL_BOUND_IN_TESTS, "{seen:?}\n{}", second.log());
+    let numbers = remote(&second);
+    // Three for the indexes that aren't there; of the bound unit there is a set at most.
+    assert!(number(&numbers, "gets") <= 2 * units + 3, "{numbers}");
+}
+
+#[test]
+fn a_reader_fetches_and_stores_nothing() {
+    let server = S3Server::start();
+    let first = member(&server, S3Server::OWNER, &[]);
+    first.start();
+    build(&first, &samples::pair(first.path("a")), &["build"]);
+    flush(&first);
+    let objects = server.keys();
+
+    let second = member(&server, S3Server::READER, &[("KACHE_REMOTE_MODE", "read-only")]);
+    second.start();
+    let project = samples::pair(second.path("b"));
+    assert_eq!(build(&second, &project, &["build"]).remote_hit, 2, "{}", second.log());
+    project.edit("below/src/lib.rs", "{ 1 }", "{ 2 }");
+    assert_eq!(build(&second, &project, &["build"]).miss, 2);
+    flush(&second);
+    assert_eq!(server.keys(), objects);
+    assert!(!second.log().contains("WARN"), "{}", second.log());
+    assert_eq!(number(&remote(&second), "queued_uploads"), 0);
+}
+
+#[test]
+fn a_bucket_that_is_switched_off_is_left_alone() {
+    let server = S3Server::start();
+    let machine = member(&server, S3Server::OWNER, &[("KACHE_REMOTE_MODE", "off")]);
+    machine.start();
+    assert_eq!(build(&machine, &samples::pair(machine.path("a")), &["build"]).miss, 2);
+    flush(&machine);
+    assert_eq!((server.requests("GET"), server.requests("PUT"), server.keys().len()), (0, 0, 0));
+}
+
+#[test]
+fn uploads_wait_for_a_bucket_that_comes_back_and_for_the_next_daemon() {
+    let server = S3Server::start();
+    let machine = member(&server, S3Server::OWNER, &[]);
+    machine.start();
+    server.set_there(false);
+    let project = samples::pair(machine.path("a"));
+    assert_eq!(build(&machine, &project, &["build"]).miss, 2);
+    let flushed = machine.kache(&["flush", "--timeout", "1"]);
+    assert_eq!(flushed.status.code(), Some(1), "{}", flushed.stdout);
+    assert!(flushed.stdout.contains("2 uploads"), "{}", flushed.stdout);
+    machine.kill();
+    machine.start();
+    assert_eq!(number(&remote(&machine), "queued_uploads"), 2);
+    server.set_there(true);
+    flush(&machine);
+    let other = member(&server, S3Server::OWNER, &[]);
+    other.start();
+    assert_eq!(build(&other, &samples::pair(other.path("b")), &["build"]).remote_hit, 2);
+}
+
+#[test]
+fn an_edited_unit_is_compiled_and_the_rest_still_comes_from_the_bucket() {
+    let server = S3Server::start();
+    let first = member(&server, S3Server::OWNER, &[]);
+    first.start();
+    build(&first, &samples::full(first.path("a")), &DEBUG);
+    flush(&first);
+
+    let second = member(&server, S3Server::OWNER, &[]);
+    second.start();
+    let project = samples::full(second.path("b"));
+    project.append("app/src/main.rs", "\n#[used]\nstatic EDITED: u8 = 1;\n");
+    // Another Cargo.lock: the nearest index of the workspace still knows the rest.
+    project.append("archive/Cargo.toml", "[dependencies]\ncfg-if = \"1\"\n");
+    let seen = build(&second, &project, &DEBUG);
+    let own = seen.miss;
+    assert!((1..=5).contains(&own) && seen.remote_hit >= 8, "{seen:?}\n{}", second.log());
+    assert!(number(&remote(&second), "prefetched") > 0);
+}
+
+#[test]
+fn the_level_of_a_build_counts_for_its_artifacts_and_a_bad_one_is_named() {
+    let server = S3Server::start();
+    let machine = member(&server, S3Server::OWNER, &[]);
+    machine.start();
+    let project = samples::pair(machine.path("a"));
+    let with = |level: &str| {
+        project.edit("below/src/lib.rs", "value() -> u32 {", "value() -> u32 { let _ = 0;");
+        machine.cargo(&project).args(["build"]).env("CARGO_INCREMENTAL", "0").env("KACHE_COMPRESSION_LEVEL", level).ok();
+        flush(&machine);
+    };
+    with("22");
+    assert!(!machine.kache(&["status"]).stdout.contains("KACHE_COMPRESSION_LEVEL"));
+    with("23");
+    let status = machine.kache(&["status"]).stdout;
+    assert!(status.contains("KACHE_COMPRESSION_LEVEL=\"23\"") && status.contains("3 is used"), "{status}");
+    assert!(machine.log().contains("KACHE_COMPRESSION_LEVEL"), "{}", machine.log());
+    assert_eq!(server.keys().iter().filter(|key| key.ends_with(".tar.zst")).count(), 4);
+}
