@@ -143,7 +143,12 @@ where
 struct Staging(PathBuf);
 
 impl Staging {
-    fn fill<R: Read>(&self, descriptor: &Descriptor, outputs: impl IntoIterator<Item = (Output, R)>, level: i32) -> Result<Packed, RemoteError> {
+    fn fill<R: Read>(
+        &self,
+        descriptor: &Descriptor,
+        outputs: impl IntoIterator<Item = (Output, R)>,
+        level: i32,
+    ) -> Result<Packed, RemoteError> {
         let fail = |error: io::Error| RemoteError::new(ErrorKind::Disk, format!("can't write {}: {error}", self.0.display()));
         let mut file = BufWriter::new(std::fs::File::create(&self.0).map_err(fail)?);
         let packed = pack(descriptor, outputs, level, &mut file)?;

@@ -175,8 +175,9 @@ async fn a_fetch_that_is_dropped_leaves_nothing() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
+    let asked = asked();
     tokio::select! {
-        _ = fetch_artifact(&remote, &asked(), Priority::Demand, Limits::default(), Arc::clone(&intake), &progress) => panic!("it hangs"),
+        _ = fetch_artifact(&remote, &asked, Priority::Demand, Limits::default(), Arc::clone(&intake), &progress) => panic!("it hangs"),
         () = staged => {}
     }
     while alive.load(Ordering::Relaxed) > 0 || Arc::strong_count(&intake) > 1 {
