@@ -291,18 +291,11 @@ async fn spoil(answer: Response<Incoming>, fault: &Fault, line: Line) -> io::Res
     head.headers.insert(CONTENT_LENGTH, announced.into());
     let until = |len: &usize| bytes.slice(..bytes.len().min(*len));
     let body = match fault {
-        Fault::ResetAfter(len) => {
-            let broken = stream::once(async move {
-                // What was sent must be on its way first: a reset discards it.
-                tokio::time::sleep(Duration::from_millis(20)).await;
-                line.will_reset();
-                Err(io::Error::other("reset on demand"))
-            });
-            streamed(stream::once(std::future::ready(Ok(until(len)))).chain(broken))
-        }
+        Fault::ResetAfter(len) => broken(until(len), Some(line)),
+        Fault::CutAfter(len) => broken(until(len), None),
+        Fault::ClaimLength(len) if *len > bytes.len() => broken(bytes, None),
+        Fault::ClaimLength(len) => whole(until(len)),
         Fault::StallAfter(len) => streamed(stream::once(std::future::ready(Ok(until(len)))).chain(stream::pending())),
-        Fault::CutAfter(len) => streamed(stream::once(std::future::ready(Ok(until(len))))),
-        Fault::ClaimLength(len) => streamed(stream::once(std::future::ready(Ok(until(len))))),
         Fault::FlipBit(at, bit) => whole(flipped(&bytes, *at, *bit)),
         Fault::Replace(other) => whole(other.clone().into()),
         _ => whole(bytes),
@@ -323,7 +316,23 @@ fn whole(bytes: Bytes) -> Body {
     Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
 }
 
+/// A body that ends too early: by a reset of `line`, or in good order.
+fn broken(bytes: Bytes, line: Option<Line>) -> Body {
+    let end = async move {
+        // What was sent must be on its way first: the end discards it.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        if let Some(line) = line {
+            line.will_reset();
+        }
+        Err(io::Error::other("broken on demand"))
+    };
+    streamed(stream::once(std::future::ready(Ok(bytes))).chain(stream::once(end)))
+}
+
 /// A body that doesn't know its length, so that the headers may lie about it.
 fn streamed(chunks: impl futures_util::Stream<Item = io::Result<Bytes>> + Send + 'static) -> Body {
     StreamBody::new(chunks.map(|chunk| chunk.map(Frame::data))).boxed_unsync()
 }
+
+#[cfg(test)]
+mod tests;

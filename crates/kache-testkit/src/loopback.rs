@@ -35,7 +35,11 @@ impl Loopback {
     pub(crate) fn start(tls: Option<TlsAcceptor>, greet: Duration, handler: Handler) -> Self {
         let builder = &mut tokio::runtime::Builder::new_multi_thread();
         let runtime = builder.worker_threads(2).enable_all().build().expect("a runtime");
-        let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).expect("a loopback port");
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port");
+        listener.set_nonblocking(true).expect("a listener that doesn't block");
+        let entered = runtime.enter();
+        let listener = TcpListener::from_std(listener).expect("a listener");
+        drop(entered);
         let address = listener.local_addr().expect("its address");
         let (there, seen) = watch::channel(true);
         runtime.spawn(accept(listener, seen, Door { tls, greet, handler }));

@@ -2,6 +2,7 @@
 
 mod descriptor;
 mod hostile;
+mod over_a_bucket;
 mod over_a_remote;
 mod roundtrip;
 mod support;
