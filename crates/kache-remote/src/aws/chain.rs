@@ -104,11 +104,12 @@ impl Chain {
                 Box::new(imds::credentials::ImdsCredentialsProvider::builder().configure(config).imds_client(imds).build()),
             ),
         ];
-        let mut lacking = String::new();
-        for (name, link) in links {
+        let (mut lacking, last) = (String::new(), links.len() - 1);
+        for (index, (name, link)) in links.into_iter().enumerate() {
             match link.provide_credentials().await {
                 Ok(found) => return Ok(loaded(&found, name)),
-                Err(error @ CredentialsError::CredentialsNotLoaded(_)) => {
+                // Many networks answer at the address of EC2's metadata, if only to forbid it.
+                Err(error) if matches!(error, CredentialsError::CredentialsNotLoaded(_)) || index == last => {
                     let _ = write!(lacking, "; {name}: {}", in_words(&error));
                 }
                 Err(error) => return Err(refused(&name, &error)),
