@@ -115,7 +115,18 @@ impl Engine {
         let mentions = self.mentions(question, &observed, &outputs);
         self.remember(question, &observed, &outputs, mentions);
         let question = Arc::clone(question);
-        Ok(Captured { question, report, observed, dep_info, outputs, mentions, _lease: lease, continued_session, status, _storing: self.storing() })
+        Ok(Captured {
+            question,
+            report,
+            observed,
+            dep_info,
+            outputs,
+            mentions,
+            _lease: lease,
+            continued_session,
+            status,
+            _storing: self.storing(),
+        })
     }
 
     /// Lets dependents know what the new libraries are.
@@ -157,7 +168,8 @@ impl Engine {
 
     /// The second half: hash the rest, decide whether the result is portable, publish.
     pub(crate) fn publish(&self, captured: Captured) -> Result<ArtifactKey, NotStored> {
-        let Captured { question, report, observed, dep_info, outputs, mentions, _lease: lease, continued_session, status, _storing } = captured;
+        let Captured { question, report, observed, dep_info, outputs, mentions, _lease: lease, continued_session, status, _storing } =
+            captured;
         let mut blobs = Vec::with_capacity(outputs.len());
         let mut listed = Vec::with_capacity(outputs.len());
         let mut bound = false;

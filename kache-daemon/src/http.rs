@@ -84,9 +84,7 @@ impl Front {
                 self.engine.stats.zero();
                 text(StatusCode::OK, "zeroed\n")
             }
-            (&Method::GET, "/metrics") => {
-                response(StatusCode::OK, "text/plain; version=0.0.4", self.stats().prometheus())
-            }
+            (&Method::GET, "/metrics") => response(StatusCode::OK, "text/plain; version=0.0.4", self.stats().prometheus()),
             (&Method::GET, "/v1/status") => json(&self.status()),
             (&Method::POST, "/v1/verify") => self.verify().await,
             (&Method::POST, "/v1/flush") => self.flush(uri.query()).await,

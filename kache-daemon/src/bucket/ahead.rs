@@ -7,11 +7,12 @@
 //! An index is a hint: what it leads to is checked by its key, and what is wrong in it costs a fetch that nobody wanted.
 
 use super::lockfile::Lockfile;
-use super::session::{Hints, Session};
+use super::session::{Hints, Scene, Session};
 use super::{Bucket, command, process};
 use crate::toolchain::Toolchain;
 use futures_util::StreamExt as _;
 use kache_model::{Digest, Encoder};
+use kache_proto::Parent;
 use kache_remote::{Asked, BuildIndex, IndexEntry, ObjectName, Priority, fetch_build_index, put_build_index};
 use std::collections::HashSet;
 use std::path::Path;
@@ -58,11 +59,10 @@ impl Names {
         }
     }
 
-    /// Of the build that `session` is doing in `cwd`.
-    pub(crate) fn of(session: &Session, cwd: &Path, toolchain: &Toolchain) -> Option<Self> {
-        let words = process::words(session.cargo);
-        let manifest = command::manifest_path(&words).and_then(|path| cwd.join(path).parent().map(Path::to_owned));
-        match Lockfile::above(manifest.as_deref().unwrap_or(cwd)) {
+    /// Of the build that `session` does, by its `Cargo.lock` as it is now.
+    pub(super) fn of(session: &Session) -> Option<Self> {
+        let Scene { dir, toolchain } = session.scene.get()?;
+        match Lockfile::above(dir) {
             Ok(lockfile) => Some(Self::new(&lockfile, toolchain, &session.command)),
             Err(error) => {
                 tracing::debug!(%error, "no build index");
@@ -72,17 +72,25 @@ impl Names {
     }
 }
 
+impl Scene {
+    /// Of a build whose `cargo` runs in `cwd`.
+    pub(super) fn new(cargo: Parent, cwd: &Path, toolchain: Arc<Toolchain>) -> Self {
+        let words = process::words(cargo);
+        let manifest = command::manifest_path(&words).and_then(|path| cwd.join(path).parent().map(Path::to_owned));
+        Self { dir: manifest.unwrap_or_else(|| cwd.to_owned()), toolchain }
+    }
+}
+
 impl Bucket {
     /// Asks for the indexes of a session's build, tells the session, and fetches what they name.
-    pub(super) async fn look_ahead(self: Arc<Self>, session: Arc<Session>, names: Option<Names>) {
-        let Some(names) = names else { return session.tell(Hints::default()) };
+    pub(super) async fn look_ahead(self: Arc<Self>, session: Arc<Session>) {
+        let Some(names) = Names::of(&session) else { return session.tell(Hints::default()) };
         let get = async |name| self.index(name).await;
-        let (own, same_command, any_command) =
-            futures_util::join!(get(&names.own), get(&names.same_command), get(&names.any_command));
+        let (own, same_command, any_command) = futures_util::join!(get(&names.own), get(&names.same_command), get(&names.any_command));
         // Another command's units are known when they are asked for, but not fetched unasked.
         let ahead = own.clone().or_else(|| same_command.clone()).unwrap_or_default();
         let nearest: Vec<BuildIndex> = same_command.into_iter().chain(any_command).collect();
-        session.tell(Hints::new(names, own, &nearest));
+        session.tell(Hints::new(own.map(|own| (names, own)), &nearest));
         self.fetch_ahead(&session, ahead).await;
     }
 
@@ -120,13 +128,13 @@ impl Bucket {
     /// Stores what a session used, for the next machine.
     pub(super) async fn write_index(&self, session: &Session) {
         let used = session.all_used();
-        let Some(hints) = session.told() else { return };
-        let (Some(names), false) = (&hints.names, used.is_empty()) else { return };
+        // By now Cargo has written its lockfile, if it had none.
+        let (Some(names), Some(hints), false) = (Names::of(session), session.told(), used.is_empty()) else { return };
         let keys: HashSet<_> = used.iter().map(|entry| entry.artifact).collect();
         self.uploads.settled(&keys).await;
         let sized = used.into_iter().map(|entry| IndexEntry { bytes: self.sizes.get(&entry.artifact).unwrap_or(entry.bytes), ..entry });
         let mut index = BuildIndex { toolchain: names.toolchain.clone(), host: names.host.clone(), entries: sized.collect() };
-        if let Some(own) = &hints.own {
+        if let Some((_, own)) = hints.own.as_ref().filter(|(of, _)| *of == names) {
             let known: HashSet<_> = own.entries.iter().map(|entry| entry.artifact).collect();
             if keys.is_subset(&known) {
                 return;

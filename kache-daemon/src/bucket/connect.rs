@@ -20,8 +20,7 @@ pub(crate) fn connect(config: &Config, store: &Arc<Store>) -> Result<Option<Arc<
         ..S3Options::new(&remote.bucket, credentials(remote))
     };
     let s3 = Arc::new(S3Remote::new(options)?);
-    let settings =
-        Settings { writes, wait: remote.wait, concurrency: remote.concurrency.get() as usize, level: remote.compression_level };
+    let settings = Settings { writes, wait: remote.wait, concurrency: remote.concurrency.get() as usize, level: remote.compression_level };
     Ok(Some(Bucket::open(settings, s3, Arc::clone(store))))
 }
 

@@ -38,7 +38,7 @@ use kache_remote::{Asked, IndexEntry, PackageName, Priority, Remote, fetch_known
 use kache_rustc::Env;
 use kache_store::Store;
 use serde::Serialize;
-use session::Sessions;
+use session::{Scene, Sessions};
 use sizes::Sizes;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -128,9 +128,10 @@ impl Bucket {
         let (session, new) = self.sessions.of(request.parent);
         if new {
             let env = request.env.iter().map(|(name, value)| (name, value)).collect();
-            let toolchain = engine.toolchain(compiler, &env, &request.cwd);
-            let names = toolchain.ok().and_then(|toolchain| ahead::Names::of(&session, &request.cwd, &toolchain));
-            self.runtime.spawn(Arc::clone(self).look_ahead(Arc::clone(&session), names));
+            if let Ok(toolchain) = engine.toolchain(compiler, &env, &request.cwd) {
+                let _first = session.scene.set(Scene::new(session.cargo, &request.cwd, toolchain));
+            }
+            self.runtime.spawn(Arc::clone(self).look_ahead(Arc::clone(&session)));
         }
         session
     }
@@ -228,7 +229,10 @@ impl Bucket {
         let text = env.get(LEVEL)?;
         let level = text.parse().ok().and_then(CompressionLevel::new);
         if level.is_none() {
-            let notice = format!("{LEVEL}={text:?} in a build's environment isn't a whole number from 1 to 22; {} is used", self.settings.level.get());
+            let notice = format!(
+                "{LEVEL}={text:?} in a build's environment isn't a whole number from 1 to 22; {} is used",
+                self.settings.level.get()
+            );
             let mut known = self.bad_level.lock().unwrap_or_else(PoisonError::into_inner);
             if known.as_ref() != Some(&notice) {
                 tracing::warn!("{notice}");

@@ -2,14 +2,17 @@
 //!
 //! Promise: a session notes what was used in the order in which it was asked for, and knows when asking the bucket has become pointless.
 
+use super::ahead::Names;
 use super::command;
 use super::process;
+use crate::toolchain::Toolchain;
 use kache_model::{ArtifactKey, UnitKey};
 use kache_proto::Parent;
 use kache_remote::{BuildIndex, IndexEntry, PackageName};
 use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -30,12 +33,23 @@ pub(crate) struct Session {
     pub(crate) cargo: Parent,
     /// What it was asked to do.
     pub(crate) command: Vec<String>,
+    /// Where, and with what; set by its first invocation.
+    pub(crate) scene: OnceLock<Scene>,
     /// Cancelled when it is gone.
     pub(crate) ended: CancellationToken,
     /// What the bucket told about such builds; `None` until it has answered.
     hints: watch::Sender<Option<Arc<Hints>>>,
     turns: AtomicU64,
     state: Mutex<State>,
+}
+
+/// Where a build is done, and with what.
+#[derive(Clone, Debug)]
+pub(crate) struct Scene {
+    /// At or below the directory of its `Cargo.lock`.
+    pub(crate) dir: PathBuf,
+    /// The compiler.
+    pub(crate) toolchain: Arc<Toolchain>,
 }
 
 #[derive(Debug, Default)]
@@ -48,10 +62,8 @@ struct State {
 /// What build indexes say.
 #[derive(Debug, Default)]
 pub(crate) struct Hints {
-    /// Under which names this session's own index goes; `None` if nobody knows what is being built.
-    pub(crate) names: Option<super::ahead::Names>,
-    /// The last index of this very build.
-    pub(crate) own: Option<BuildIndex>,
+    /// The last index of this very build, and under which names it lies.
+    pub(crate) own: Option<(Names, BuildIndex)>,
     /// What was made of each unit.
     pub(crate) expected: HashMap<UnitKey, Vec<(PackageName, ArtifactKey)>>,
 }
@@ -90,6 +102,7 @@ impl Session {
         Self {
             cargo,
             command: command::essence(&process::words(cargo)),
+            scene: OnceLock::new(),
             ended: CancellationToken::new(),
             hints: watch::Sender::new(None),
             turns: AtomicU64::new(0),
@@ -147,16 +160,16 @@ impl Session {
 
 impl Hints {
     /// From the indexes that were found: of this very build, and of the nearest ones.
-    pub(crate) fn new(names: super::ahead::Names, own: Option<BuildIndex>, nearest: &[BuildIndex]) -> Self {
+    pub(crate) fn new(own: Option<(Names, BuildIndex)>, nearest: &[BuildIndex]) -> Self {
         let mut expected: HashMap<UnitKey, Vec<(PackageName, ArtifactKey)>> = HashMap::new();
-        for entry in own.iter().chain(nearest).flat_map(|index| &index.entries) {
+        for entry in own.iter().map(|(_, index)| index).chain(nearest).flat_map(|index| &index.entries) {
             let known = expected.entry(entry.unit).or_default();
             let new = (entry.package.clone(), entry.artifact);
             if !known.contains(&new) {
                 known.push(new);
             }
         }
-        Self { names: Some(names), own, expected }
+        Self { own, expected }
     }
 }
 

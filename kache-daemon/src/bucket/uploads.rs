@@ -7,9 +7,7 @@ use super::Bucket;
 use futures_util::StreamExt as _;
 use kache_config::CompressionLevel;
 use kache_model::{ArtifactKey, Digest, Output, UnitKey};
-use kache_remote::{
-    Descriptor, ErrorKind, KnownInputs, PackageName, PutOutcome, PutWhen, RemoteError, add_known_inputs, upload_artifact,
-};
+use kache_remote::{Descriptor, ErrorKind, KnownInputs, PackageName, PutOutcome, PutWhen, RemoteError, add_known_inputs, upload_artifact};
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -61,11 +59,7 @@ impl Uploads {
     /// With what an earlier daemon left behind.
     pub(crate) fn new(left_behind: Vec<ArtifactKey>) -> Self {
         let waiting = left_behind.into_iter().map(|key| (key, Waiting::default())).collect();
-        Self {
-            wake: Notify::new(),
-            queue: Mutex::new(Queue { waiting, told: HashSet::new() }),
-            moved: watch::Sender::new(0),
-        }
+        Self { wake: Notify::new(), queue: Mutex::new(Queue { waiting, told: HashSet::new() }), moved: watch::Sender::new(0) }
     }
 
     /// Puts an artifact that bears the store's mark into the queue.
