@@ -159,7 +159,7 @@ impl Engine {
         match kache_rustc::judge(&invocation, &mut |path| std::fs::read(path)) {
             Verdict::Bypass(bypass) => Err(bypass),
             Verdict::Query(query) => {
-                let _begun = self.bucket.as_ref().map(|bucket| bucket.session(self, request, &query.compiler));
+                let _begun = self.bucket.as_ref().map(|bucket| bucket.session(self, request, &query.compiler, false));
                 let key = query.key(&self.toolchain(&query.compiler, &env, &request.cwd)?.identity);
                 if let Some(reply) = self.queries.get(&key) {
                     self.stats.query();

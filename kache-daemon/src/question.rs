@@ -57,7 +57,7 @@ pub(crate) struct Closure {
 impl Question {
     /// Looks up what the model wants to know.
     pub(crate) fn new(engine: &Engine, request: &Arc<Request>, compile: Box<Compile>, env: Env, began: i128) -> Result<Self, Bypass> {
-        let session = engine.bucket.as_ref().map(|bucket| bucket.session(engine, request, &compile.compiler));
+        let session = engine.bucket.as_ref().map(|bucket| bucket.session(engine, request, &compile.compiler, true));
         let turn = session.as_ref().map_or(0, |session| session.turn());
         let toolchain = engine.toolchain(&compile.compiler, &env, &request.cwd)?;
         let roots = roots(&compile, &toolchain)?;

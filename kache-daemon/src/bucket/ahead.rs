@@ -83,8 +83,7 @@ impl Scene {
 
 impl Bucket {
     /// Asks for the indexes of a session's build, tells the session, and fetches what they name.
-    pub(super) async fn look_ahead(self: Arc<Self>, session: Arc<Session>) {
-        let Some(names) = Names::of(&session) else { return session.tell(Hints::default()) };
+    pub(super) async fn look_ahead(self: Arc<Self>, session: Arc<Session>, names: Names) {
         let get = async |name| self.index(name).await;
         let (own, same_command, any_command) = futures_util::join!(get(&names.own), get(&names.same_command), get(&names.any_command));
         // Another command's units are known when they are asked for, but not fetched unasked.

@@ -30,6 +30,7 @@ pub(crate) use snapshot::Snapshot;
 
 use crate::engine::Engine;
 use crate::question::Question;
+use ahead::Names;
 use fetches::Fetches;
 use kache_config::CompressionLevel;
 use kache_model::{Artifact, ArtifactKey};
@@ -38,8 +39,9 @@ use kache_remote::{Asked, IndexEntry, PackageName, Priority, Remote, fetch_known
 use kache_rustc::Env;
 use kache_store::Store;
 use serde::Serialize;
-use session::{Scene, Sessions};
+use session::{Hints, Scene, Sessions};
 use sizes::Sizes;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio_util::task::TaskTracker;
@@ -123,15 +125,24 @@ impl Bucket {
         bucket
     }
 
-    /// The session of a request; a new one makes the daemon look ahead.
-    pub(crate) fn session(self: &Arc<Self>, engine: &Engine, request: &Request, compiler: &std::path::Path) -> Arc<Session> {
+    /// The session of a request. As soon as it is known what is being built, the daemon looks ahead: with the first request as a rule, with the
+    /// first compile (`compiles`) where Cargo had no lockfile yet.
+    pub(crate) fn session(self: &Arc<Self>, engine: &Engine, request: &Request, compiler: &Path, compiles: bool) -> Arc<Session> {
         let (session, new) = self.sessions.of(request.parent);
         if new {
             let env = request.env.iter().map(|(name, value)| (name, value)).collect();
             if let Ok(toolchain) = engine.toolchain(compiler, &env, &request.cwd) {
                 let _first = session.scene.set(Scene::new(session.cargo, &request.cwd, toolchain));
             }
-            self.runtime.spawn(Arc::clone(self).look_ahead(Arc::clone(&session)));
+        }
+        if (new || compiles) && !session.looks_ahead() {
+            match Names::of(&session) {
+                Some(names) if session.begin_to_look() => {
+                    self.runtime.spawn(Arc::clone(self).look_ahead(Arc::clone(&session), names));
+                }
+                None if compiles && session.begin_to_look() => session.tell(Hints::default()),
+                _ => {}
+            }
         }
         session
     }

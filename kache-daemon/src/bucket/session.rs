@@ -11,7 +11,7 @@ use kache_proto::Parent;
 use kache_remote::{BuildIndex, IndexEntry, PackageName};
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -39,6 +39,7 @@ pub(crate) struct Session {
     pub(crate) ended: CancellationToken,
     /// What the bucket told about such builds; `None` until it has answered.
     hints: watch::Sender<Option<Arc<Hints>>>,
+    looks_ahead: AtomicBool,
     turns: AtomicU64,
     state: Mutex<State>,
 }
@@ -105,6 +106,7 @@ impl Session {
             scene: OnceLock::new(),
             ended: CancellationToken::new(),
             hints: watch::Sender::new(None),
+            looks_ahead: AtomicBool::new(false),
             turns: AtomicU64::new(0),
             state: Mutex::default(),
         }
@@ -134,6 +136,16 @@ impl Session {
     /// Whether the bucket has had nothing to say for a while.
     pub(crate) fn is_alone(&self) -> bool {
         self.state().unknown_in_a_row >= UNKNOWN_IN_A_ROW
+    }
+
+    /// Whether somebody has begun to ask the bucket about such builds.
+    pub(crate) fn looks_ahead(&self) -> bool {
+        self.looks_ahead.load(Ordering::Relaxed)
+    }
+
+    /// True for the one who is to begin.
+    pub(crate) fn begin_to_look(&self) -> bool {
+        !self.looks_ahead.swap(true, Ordering::Relaxed)
     }
 
     /// The bucket has answered what it knows about such builds.
