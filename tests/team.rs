@@ -186,3 +186,67 @@ fn the_level_of_a_build_counts_for_its_artifacts_and_a_bad_one_is_named() {
     assert!(machine.log().contains("KACHE_COMPRESSION_LEVEL"), "{}", machine.log());
     assert_eq!(server.keys().iter().filter(|key| key.ends_with(".tar.zst")).count(), 4);
 }
+
+#[test]
+fn sync_moves_what_cargo_lock_names_both_ways_with_and_without_a_daemon() {
+    let server = S3Server::start();
+    let first = member(&server, S3Server::OWNER, &[("KACHE_REMOTE_MODE", "read-only")]);
+    first.start();
+    let project = samples::pair(first.path("a"));
+    build(&first, &project, &["build"]);
+    first.stop();
+    let sync = |machine: &Machine, project: &Project, mode: &str, args: &[&str]| {
+        machine.kache_in(project.path()).args(["sync"]).args(args.iter().copied()).env("KACHE_REMOTE_MODE", mode).run()
+    };
+    let refused = sync(&first, &project, "read-only", &["--push"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(refused.stderr.contains("only for reading"), "{}", refused.stderr);
+    let planned = sync(&first, &project, "read-write", &["--push", "--dry-run"]);
+    assert!(planned.status.success() && planned.stdout.contains("would move 2 artifacts"), "{}{}", planned.stdout, planned.stderr);
+    assert_eq!(server.keys().len(), 0);
+    let pushed = sync(&first, &project, "read-write", &["--push"]);
+    assert!(pushed.status.success() && pushed.stdout.contains("moved 2 artifacts"), "{}{}", pushed.stdout, pushed.stderr);
+    let again = sync(&first, &project, "read-write", &[]);
+    assert!(again.stdout.contains("push: moved 0 artifacts (0 B), 2 present"), "{}{}", again.stdout, again.stderr);
+
+    let second = member(&server, S3Server::READER, &[("KACHE_REMOTE_MODE", "read-only")]);
+    second.start();
+    let copy = samples::pair(second.path("b"));
+    let missing = sync(&second, &copy, "read-only", &["--pull"]);
+    assert!(missing.stderr.contains("Cargo.lock") && !missing.status.success(), "{}", missing.stderr);
+    second.plain(copy.path()).args(["generate-lockfile"]).ok();
+    let lists = server.requests("LIST");
+    let pulled = sync(&second, &copy, "read-only", &["--pull"]);
+    assert!(pulled.status.success() && pulled.stdout.contains("pull: moved 2 artifacts"), "{}{}", pulled.stdout, pulled.stderr);
+    assert_eq!(server.requests("LIST") - lists, 2, "one for each package of Cargo.lock");
+    server.set_there(false);
+    assert_eq!(build(&second, &copy, &["build"]).local_hit, 2, "{}", second.log());
+    server.set_there(true);
+    let third = member(&server, S3Server::OWNER, &[]);
+    let all = sync(&third, &samples::program(third.path("c"), "fn main() {}"), "read-write", &["--pull", "--all"]);
+    assert!(all.status.success() && all.stdout.contains("moved 2 artifacts"), "{}{}", all.stdout, all.stderr);
+    std::fs::write(server.object(server.keys().iter().find(|key| key.ends_with(".tar.zst")).unwrap()), "no tarball").unwrap();
+    let fourth = member(&server, S3Server::OWNER, &[]);
+    let damaged = sync(&fourth, &copy, "read-write", &["--pull"]);
+    assert_eq!(damaged.status.code(), Some(1));
+    assert!(damaged.stdout.contains("moved 1 artifact ") && damaged.stdout.contains("failed: 1 corrupt"), "{}", damaged.stdout);
+}
+
+#[test]
+fn a_damaged_object_is_replaced_by_whoever_compiles_it_again() {
+    let server = S3Server::start();
+    let first = member(&server, S3Server::OWNER, &[]);
+    first.start();
+    build(&first, &samples::pair(first.path("a")), &["build"]);
+    flush(&first);
+    let sound: Vec<_> = server.keys().into_iter().filter(|key| key.ends_with(".tar.zst")).collect();
+    for key in &sound {
+        std::fs::write(server.object(key), "no tarball").unwrap();
+    }
+    for misses in [2, 0] {
+        let other = member(&server, S3Server::OWNER, &[]);
+        other.start();
+        assert_eq!(build(&other, &samples::pair(other.path("b")), &["build"]).miss, misses, "{}", other.log());
+        flush(&other);
+    }
+}

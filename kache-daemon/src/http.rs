@@ -8,14 +8,16 @@
 //! | `GET /metrics` | the same counters in Prometheus' text format |
 //! | `GET /v1/status` | version, paths, notices |
 //! | `POST /v1/verify` | re-hashes the store |
+//! | `POST /v1/sync` | moves artifacts as the JSON in its body orders; answers with a line of JSON for each event |
 //! | `POST /v1/flush?timeout_ms=N` | waits until the bucket has everything, tells what is left |
 //! | `POST /v1/stop` | drains and ends the daemon |
 
 use crate::bucket::Unflushed;
 use crate::engine::Engine;
 use crate::stats::{Snapshot, StoreSnapshot};
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full, Limited, StreamBody};
+use hyper::body::{Bytes, Frame, Incoming};
 use hyper::header::CONTENT_TYPE;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, Uri};
@@ -28,6 +30,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
+
+/// Largest order that is read, bytes: a path and some flags.
+const MAX_ORDER: usize = 64 << 10;
 
 /// What people can ask for beside the counters.
 #[derive(Debug)]
@@ -70,7 +75,12 @@ struct Finding {
 pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(front: Arc<Front>, stream: S) -> hyper::Result<()> {
     let service = service_fn(move |request: Request<Incoming>| {
         let front = Arc::clone(&front);
-        async move { Ok::<_, Infallible>(front.answer(request.method(), request.uri()).await) }
+        async move {
+            Ok::<_, Infallible>(match (request.method(), request.uri().path()) {
+                (&Method::POST, "/v1/sync") => front.sync(request.into_body()).await,
+                (method, _) => front.answer(method, request.uri()).await.map(BodyExt::boxed),
+            })
+        }
     });
     hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await
 }
@@ -92,9 +102,11 @@ impl Front {
                 self.stop.cancel();
                 text(StatusCode::OK, "stopping\n")
             }
-            (_, "/healthz" | "/v1/stats" | "/v1/stats/zero" | "/metrics" | "/v1/status" | "/v1/verify" | "/v1/flush" | "/v1/stop") => {
-                text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n")
-            }
+            (
+                _,
+                "/healthz" | "/v1/stats" | "/v1/stats/zero" | "/metrics" | "/v1/status" | "/v1/verify" | "/v1/flush" | "/v1/sync"
+                | "/v1/stop",
+            ) => text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n"),
             _ => text(StatusCode::NOT_FOUND, "not found\n"),
         }
     }
@@ -135,6 +147,28 @@ impl Front {
             Some(bucket) => json(&bucket.flush(&self.engine, timeout).await),
             None => json(&Unflushed::default()),
         }
+    }
+
+    async fn sync(&self, body: Incoming) -> Response<BoxBody<Bytes, Infallible>> {
+        let Some(bucket) = &self.engine.bucket else {
+            let advice = "no bucket is configured: set KACHE_S3_BUCKET or [cache.remote], and a mode other than off\n";
+            return text(StatusCode::CONFLICT, advice).map(BodyExt::boxed);
+        };
+        let order = match Limited::new(body, MAX_ORDER).collect().await.map(|body| serde_json::from_slice(&body.to_bytes())) {
+            Ok(Ok(order)) => order,
+            Ok(Err(error)) => return text(StatusCode::BAD_REQUEST, &format!("{error}\n")).map(BodyExt::boxed),
+            Err(error) => return text(StatusCode::BAD_REQUEST, &format!("{error}\n")).map(BodyExt::boxed),
+        };
+        let (sender, events) = tokio::sync::mpsc::unbounded_channel();
+        tokio::spawn(Arc::clone(bucket).sync(order, sender));
+        let lines = futures_util::stream::unfold(events, async |mut events| {
+            let event = events.recv().await?;
+            let line = serde_json::to_string(&event).unwrap_or_default() + "\n";
+            Some((Ok(Frame::data(Bytes::from(line))), events))
+        });
+        let mut response = Response::new(BodyExt::boxed(StreamBody::new(lines)));
+        response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static("application/x-ndjson"));
+        response
     }
 
     async fn verify(&self) -> Response<Full<Bytes>> {

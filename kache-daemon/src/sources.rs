@@ -12,7 +12,7 @@ use crate::files;
 use crate::question::Question;
 use kache_model::{ContentKey, Digest, InputSet, InputVar, Keying, Mentions, PortablePath, Rooted};
 use kache_rustc::{dep_info::DepInfo, licence};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why a compile can't be stored. Not an error: rustc's result stands.
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +68,12 @@ impl Engine {
         let mut digests = Vec::with_capacity(set.files.len());
         for file in &set.files {
             let path = question.roots.to_local(file)?;
-            digests.push(self.files.digest(&question.absolute(path.as_ref())).ok()??.1);
+            let local = question.absolute(path.as_ref());
+            // A set may come from the bucket: it must not have us read a whole disk.
+            if path == file.0 && Path::new(&file.0).is_absolute() && local.is_dir() {
+                return None;
+            }
+            digests.push(self.files.digest(&local).ok()??.1);
         }
         for name in &set.absent {
             let path = question.roots.to_local(name)?;

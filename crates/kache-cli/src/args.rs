@@ -36,6 +36,8 @@ pub(crate) enum Command {
     Verify,
     /// Wait until the team's bucket has everything that was built here
     Flush(Flush),
+    /// Move artifacts between this machine and the team's bucket
+    Sync(Sync),
     /// Become a daemon: for `kache start`
     #[command(name = "__become", hide = true)]
     Become(Become),
@@ -88,6 +90,32 @@ pub(crate) struct Flush {
     /// Give up after so many seconds; without it there is no limit
     #[arg(long, value_name = "SECONDS")]
     pub(crate) timeout: Option<u64>,
+}
+
+/// Fetches what the bucket has of the crates in Cargo.lock, and uploads what
+/// this machine has of them; with --pull or --push, only that. An interrupted
+/// run goes on where it was. Works with kached running or not.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kache sync --pull
+  kache sync --push --dry-run
+  kache sync --pull --all
+
+Exit code 1: something failed, and the summary says of what kind.")]
+pub(crate) struct Sync {
+    /// Fetch
+    #[arg(long)]
+    pub(crate) pull: bool,
+    /// Upload
+    #[arg(long)]
+    pub(crate) push: bool,
+    /// All crates, whatever Cargo.lock says
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Say what would be moved, and move nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Args)]

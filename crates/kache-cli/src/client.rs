@@ -4,8 +4,8 @@
 //! daemon to appear asks again.
 
 use crate::error::Error;
-use http_body_util::{BodyExt as _, Empty};
-use hyper::body::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Bytes, Incoming};
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use interprocess::local_socket::GenericFilePath;
@@ -54,11 +54,7 @@ impl Client {
     }
 
     fn ask(&self, method: Method, target: &str, bound: Option<Duration>) -> Result<String, Error> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|source| Error::io("starting an event loop", source))?;
-        runtime.block_on(async {
+        runtime()?.block_on(async {
             match bound {
                 None => self.exchange(method, target).await,
                 Some(bound) => match tokio::time::timeout(bound, self.exchange(method, target)).await {
@@ -69,22 +65,48 @@ impl Client {
         })
     }
 
+    /// `POST target` with `body`; `hear` gets each line of the answer as it comes.
+    pub(crate) fn post_for_lines(&self, target: &str, body: String, mut hear: impl FnMut(&str) -> Result<(), Error>) -> Result<(), Error> {
+        runtime()?.block_on(async {
+            let request = format!("POST {target}");
+            let mut answer = self.send(Method::POST, target, body).await?;
+            let mut pending = Vec::new();
+            while let Some(frame) = answer.frame().await {
+                let frame = frame.map_err(|error| Error::BrokenOff { request: request.clone(), cause: error.to_string() })?;
+                pending.extend_from_slice(frame.data_ref().map_or(&[], |data| &data[..]));
+                while let Some(end) = pending.iter().position(|byte| *byte == b'\n') {
+                    let line: Vec<u8> = pending.drain(..=end).collect();
+                    hear(String::from_utf8_lossy(&line).trim_end())?;
+                }
+            }
+            Ok(())
+        })
+    }
+
     async fn exchange(&self, method: Method, target: &str) -> Result<String, Error> {
+        let request = format!("{method} {target}");
+        let body = self.send(method, target, String::new()).await?.collect().await;
+        let bytes = body.map_err(|error| Error::BrokenOff { request, cause: error.to_string() })?.to_bytes();
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Sends a request; the body of an answer that is a success.
+    async fn send(&self, method: Method, target: &str, body: String) -> Result<Incoming, Error> {
         let request = format!("{method} {target}");
         let stream = self.connect().await?;
         let broken = |error: hyper::Error| Error::BrokenOff { request: request.clone(), cause: error.to_string() };
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         tokio::spawn(connection);
-        let question = Request::builder().method(method).uri(target).header("host", "kache").body(Empty::<Bytes>::new());
+        let question = Request::builder().method(method).uri(target).header("host", "kache").body(Full::new(Bytes::from(body)));
         let question = question.map_err(|error| Error::BrokenOff { request: request.clone(), cause: error.to_string() })?;
         let answer = sender.send_request(question).await.map_err(broken)?;
         let status = answer.status();
-        let bytes = answer.into_body().collect().await.map_err(broken)?.to_bytes();
-        let body = String::from_utf8_lossy(&bytes).into_owned();
         if status.is_success() {
-            return Ok(body);
+            return Ok(answer.into_body());
         }
-        Err(Error::Refused { request, status: status.as_u16(), body: body.trim().to_owned() })
+        let bytes = answer.into_body().collect().await.map_err(broken)?.to_bytes();
+        let body = String::from_utf8_lossy(&bytes).trim().to_owned();
+        Err(Error::Refused { request, status: status.as_u16(), body })
     }
 
     async fn connect(&self) -> Result<Stream, Error> {
@@ -95,6 +117,11 @@ impl Client {
             _ => fail(source),
         })
     }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Error> {
+    let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    built.map_err(|source| Error::io("starting an event loop", source))
 }
 
 /// Reads `body`, the answer to `request`.

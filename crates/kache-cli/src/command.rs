@@ -7,6 +7,7 @@ mod start;
 mod stats;
 mod status;
 mod stop;
+mod sync;
 mod verify;
 
 use crate::args::{Arguments, Command};
@@ -23,6 +24,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Error> {
         Command::Stats(options) => stats::run(&options),
         Command::Verify => verify::run(),
         Command::Flush(options) => flush::run(&options),
+        Command::Sync(options) => sync::run(&options),
         Command::Become(target) => Err(daemonise::become_daemon(&target.program)),
     }
 }

@@ -36,6 +36,8 @@ pub(crate) enum Error {
     StillRunning { pid: i32, after: Duration },
     #[error("{0}")]
     Store(String),
+    #[error("{0}")]
+    Sync(String),
 }
 
 /// The last lines that a daemon wrote, below an error's first line.

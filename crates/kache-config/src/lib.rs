@@ -54,7 +54,7 @@ pub struct CacheConfig {
     /// `remap`, negated by `KACHE_NO_REMAP`: whether rustc is told to spell machine-local roots as placeholders. Without it an
     /// artifact serves one checkout path only.
     pub remap: bool,
-    /// `[cache.remote]`: accepted and checked; nothing reads it yet.
+    /// `[cache.remote]`.
     pub remote: Option<RemoteConfig>,
 }
 

@@ -1,4 +1,4 @@
-//! `[cache.remote]`: accepted and checked, so that a file written for a release with the remote is valid today. Nothing reads it yet.
+//! `[cache.remote]`: the bucket that a team shares.
 //!
 //! Names and defaults are a contract with users. Which credentials win isn't decided here: only the explicit pair of variables is read.
 
@@ -56,6 +56,13 @@ pub enum RemoteMode {
     ReadOnly,
     /// Neither.
     Off,
+}
+
+impl RemoteMode {
+    /// Whether anything may be stored in the bucket.
+    pub fn writes(self) -> bool {
+        self == Self::ReadWrite
+    }
 }
 
 /// zstd level, 1 to 22.

@@ -162,3 +162,24 @@ impl Drop for Staging {
         drop(std::fs::remove_file(&self.0));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_body_that_is_complete_ends() {
+        let read = |arrivals: Vec<Arrival>| {
+            let (sender, receiver) = mpsc::channel(CHUNKS);
+            arrivals.into_iter().for_each(|arrival| assert!(sender.try_send(arrival).is_ok()));
+            drop(sender);
+            let mut bytes = Vec::new();
+            let end = Chunks { receiver, chunk: Bytes::new(), over: false }.read_to_end(&mut bytes);
+            (bytes, end.map_err(|error| error.downcast::<RemoteError>().unwrap().kind()))
+        };
+        let chunk = || Arrival::Chunk(Bytes::from_static(b"ab"));
+        assert_eq!(read(vec![chunk(), Arrival::Chunk(Bytes::new()), chunk(), Arrival::End]), (b"abab".to_vec(), Ok(4)));
+        assert_eq!(read(vec![chunk()]).1, Err(ErrorKind::Reset));
+        assert_eq!(read(vec![chunk(), Arrival::Failed(RemoteError::new(ErrorKind::Stalled, "…"))]).1, Err(ErrorKind::Stalled));
+    }
+}

@@ -79,6 +79,8 @@ pub struct Summary {
     pub used_millis: u64,
     /// Whether it waits for its upload.
     pub pending_upload: bool,
+    /// Whether it is good on other machines: not bound to paths, not made by continuing an incremental session.
+    pub shareable: bool,
 }
 
 /// The open store. Dropping it writes everything out and gives the directory free.
@@ -346,8 +348,9 @@ impl Inner {
         let artifact = self.read_row::<Artifact>(ARTIFACTS, "artifacts", &key.0).ok()??;
         let pending_upload =
             self.read(|transaction| Ok(transaction.open_table(PENDING)?.get(key.0.as_bytes())?.is_some())).unwrap_or(false);
-        let Artifact { package, crate_name, outputs, .. } = artifact;
+        let Artifact { package, crate_name, outputs, bound, continued_session, .. } = artifact;
+        let shareable = !bound && !continued_session;
         let output_bytes = outputs.iter().map(|output| output.len).sum();
-        Some(Summary { key, package, crate_name, output_bytes, used_millis, pending_upload })
+        Some(Summary { key, package, crate_name, output_bytes, used_millis, pending_upload, shareable })
     }
 }

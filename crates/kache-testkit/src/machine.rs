@@ -187,7 +187,13 @@ impl Machine {
 
     /// `kache ARGS…` on this machine.
     pub fn kache(&self, args: &[&str]) -> Built {
-        self.plain(Path::new("/")).program(Binaries::get().kache()).args(args.iter().copied()).env("KACHE_CONFIG", self.config()).run()
+        self.kache_in(Path::new("/")).args(args.iter().copied()).run()
+    }
+
+    /// `kache` in a directory, with the variables that the daemon has.
+    pub fn kache_in(&self, directory: &Path) -> Cargo {
+        let kache = self.plain(directory).program(Binaries::get().kache()).env("KACHE_CONFIG", self.config());
+        self.settings.iter().fold(kache, |kache, (name, value)| kache.env(name, value))
     }
 
     /// The counters now.

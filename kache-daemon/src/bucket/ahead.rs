@@ -6,6 +6,7 @@
 //!
 //! An index is a hint: what it leads to is checked by its key, and what is wrong in it costs a fetch that nobody wanted.
 
+use super::fetches::Purpose;
 use super::lockfile::Lockfile;
 use super::session::{Hints, Scene, Session};
 use super::{Bucket, command, process};
@@ -115,7 +116,7 @@ impl Bucket {
         let all = futures_util::stream::iter(missing).for_each_concurrent(self.settings.concurrency, async |entry| {
             let asked = Asked { package: entry.package, key: entry.artifact };
             if !self.store.contains(&asked.key) && !self.fetches.is_running(&asked.key) {
-                self.fetch(asked, Priority::Ahead).ended().await;
+                self.fetch(asked, Purpose::Ahead).ended().await;
             }
         });
         tokio::select! {

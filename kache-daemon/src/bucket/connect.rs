@@ -10,7 +10,7 @@ use std::sync::Arc;
 /// reach must not keep the daemon from starting.
 pub(crate) fn connect(config: &Config, store: &Arc<Store>) -> Result<Option<Arc<Bucket>>, RemoteError> {
     let Some(remote) = config.cache.remote.as_ref().filter(|remote| remote.mode != RemoteMode::Off) else { return Ok(None) };
-    let writes = remote.mode == RemoteMode::ReadWrite;
+    let writes = remote.mode.writes();
     let options = S3Options {
         endpoint: remote.endpoint.clone(),
         region: remote.region.clone(),

@@ -7,7 +7,7 @@ use super::Bucket;
 use kache_model::{ArtifactKey, BlobId, Output};
 use kache_remote::{Asked, Descriptor, ErrorKind, Intake, Limits, Priority, RemoteError, Unpacked, fetch_artifact};
 use kache_store::{Publication, StagedBlob, Store};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,6 +20,8 @@ pub(crate) struct Fetches {
     running: Mutex<HashMap<ArtifactKey, Fetch>>,
     /// Artifacts that came from the bucket: whether ahead of demand, and whether they have been used.
     arrived: Mutex<HashMap<ArtifactKey, Arrival>>,
+    /// Objects whose bytes were no good.
+    bad: Mutex<HashSet<ArtifactKey>>,
     joined: AtomicU64,
     prefetched: AtomicU64,
     prefetch_used: AtomicU64,
@@ -34,9 +36,40 @@ struct Arrival {
 /// One that somebody may wait for.
 #[derive(Clone, Debug)]
 pub(crate) struct Fetch {
-    /// Whether it arrived; `None` as long as it runs.
-    outcome: watch::Receiver<Option<bool>>,
+    /// `None` as long as it runs.
+    outcome: watch::Receiver<Option<Fetched>>,
     progress: Arc<AtomicU64>,
+}
+
+/// What became of a fetch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fetched {
+    /// The artifact is in the store.
+    Arrived,
+    /// The bucket hasn't got it.
+    Absent,
+    /// It couldn't be had.
+    Failed(ErrorKind),
+}
+
+/// Why something is fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// A build waits for it.
+    Demand,
+    /// A build will probably ask for it.
+    Ahead,
+    /// Somebody wants to have it here.
+    Sync,
+}
+
+impl Purpose {
+    fn priority(self) -> Priority {
+        match self {
+            Self::Demand => Priority::Demand,
+            Self::Ahead | Self::Sync => Priority::Ahead,
+        }
+    }
 }
 
 /// How a restored artifact came here.
@@ -49,10 +82,15 @@ pub(crate) enum Came {
 }
 
 impl Fetch {
-    /// Waits to the end; whether the artifact is in the store now.
-    pub(crate) async fn ended(mut self) -> bool {
+    /// Waits to the end.
+    pub(crate) async fn outcome(mut self) -> Fetched {
         let outcome = self.outcome.wait_for(Option::is_some).await;
-        outcome.is_ok_and(|outcome| *outcome == Some(true))
+        outcome.ok().and_then(|outcome| *outcome).unwrap_or(Fetched::Failed(ErrorKind::Other))
+    }
+
+    /// Waits to the end; whether the artifact is in the store now.
+    pub(crate) async fn ended(self) -> bool {
+        self.outcome().await == Fetched::Arrived
     }
 
     /// Waits as long as bytes arrive at least once per `patience`.
@@ -92,13 +130,24 @@ impl Fetches {
         if first || joined { Came::Fetched } else { Came::Local }
     }
 
+    /// Whether the object in the bucket was seen to be no good: only replacing it mends that.
+    pub(crate) fn was_bad(&self, key: &ArtifactKey) -> bool {
+        self.bad.lock().unwrap_or_else(PoisonError::into_inner).contains(key)
+    }
+
     /// Fetches joined, artifacts fetched ahead, and those of them that were used.
     pub(crate) fn counts(&self) -> (u64, u64, u64) {
         let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
         (get(&self.joined), get(&self.prefetched), get(&self.prefetch_used))
     }
 
-    fn note_arrival(&self, key: ArtifactKey, ahead: bool) {
+    /// What was synchronised counts as local from then on.
+    fn note_arrival(&self, key: ArtifactKey, purpose: Purpose) {
+        let ahead = match purpose {
+            Purpose::Demand => false,
+            Purpose::Ahead => true,
+            Purpose::Sync => return,
+        };
         if ahead {
             self.prefetched.fetch_add(1, Ordering::Relaxed);
         }
@@ -127,7 +176,7 @@ impl Intake for Staging {
 
 impl Bucket {
     /// Fetches an artifact into the store, or joins the fetch that is under way.
-    pub(crate) fn fetch(self: &Arc<Self>, asked: Asked, priority: Priority) -> Fetch {
+    pub(crate) fn fetch(self: &Arc<Self>, asked: Asked, purpose: Purpose) -> Fetch {
         let mut running = self.fetches.running();
         if let Some(fetch) = running.get(&asked.key) {
             self.fetches.joined.fetch_add(1, Ordering::Relaxed);
@@ -140,28 +189,31 @@ impl Bucket {
         let (bucket, progress) = (Arc::clone(self), Arc::clone(&fetch.progress));
         self.tasks.spawn(async move {
             let key = asked.key;
-            let arrived = bucket.fetch_now(&asked, priority, &progress).await.unwrap_or_else(|error| {
+            let fetched = bucket.fetch_now(&asked, purpose.priority(), &progress).await.unwrap_or_else(|error| {
                 tracing::warn!(%error, "not fetched");
-                false
+                if error.kind().is_about_bytes() {
+                    bucket.fetches.bad.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
+                }
+                Fetched::Failed(error.kind())
             });
-            if arrived {
+            if fetched == Fetched::Arrived {
                 bucket.sizes.note(key, progress.load(Ordering::Relaxed));
-                bucket.fetches.note_arrival(key, priority == Priority::Ahead);
+                bucket.fetches.note_arrival(key, purpose);
             }
             bucket.fetches.running().remove(&key);
-            sender.send_replace(Some(arrived));
+            sender.send_replace(Some(fetched));
         });
         fetch
     }
 
-    async fn fetch_now(self: &Arc<Self>, asked: &Asked, priority: Priority, progress: &AtomicU64) -> Result<bool, RemoteError> {
+    async fn fetch_now(self: &Arc<Self>, asked: &Asked, priority: Priority, progress: &AtomicU64) -> Result<Fetched, RemoteError> {
         let staging = Arc::new(Staging(Arc::clone(&self.store)));
         let Some(unpacked) = fetch_artifact(&*self.remote, asked, priority, Limits::default(), staging, progress).await? else {
-            return Ok(false);
+            return Ok(Fetched::Absent);
         };
         let bucket = Arc::clone(self);
         let published = tokio::task::spawn_blocking(move || bucket.publish_fetched(unpacked)).await;
-        published.unwrap_or_else(|error| Err(RemoteError::new(ErrorKind::Other, error.to_string()))).map(|()| true)
+        published.unwrap_or_else(|error| Err(RemoteError::new(ErrorKind::Other, error.to_string()))).map(|()| Fetched::Arrived)
     }
 
     fn publish_fetched(&self, unpacked: Unpacked<StagedBlob>) -> Result<(), RemoteError> {

@@ -21,6 +21,7 @@ mod process;
 mod session;
 mod sizes;
 mod snapshot;
+mod sync;
 mod uploads;
 
 pub(crate) use connect::connect;
@@ -31,7 +32,7 @@ pub(crate) use snapshot::Snapshot;
 use crate::engine::Engine;
 use crate::question::Question;
 use ahead::Names;
-use fetches::Fetches;
+use fetches::{Fetches, Purpose};
 use kache_config::CompressionLevel;
 use kache_model::{Artifact, ArtifactKey};
 use kache_proto::Request;
@@ -156,7 +157,7 @@ impl Bucket {
         for (package, key) in hints.expected.get(&question.unit).into_iter().flatten().take(MAX_KEYS) {
             if !self.store.contains(key) {
                 let asked = Asked { package: package.clone(), key: *key };
-                self.fetch(asked, Priority::Demand).ended_or_stuck(wait).await;
+                self.fetch(asked, Purpose::Demand).ended_or_stuck(wait).await;
             }
         }
         let candidates = match hints.expected.contains_key(&question.unit) {
@@ -174,7 +175,7 @@ impl Bucket {
         let mut arrived = false;
         for key in candidates.into_iter().take(MAX_KEYS) {
             let asked = Asked { package: package.clone(), key };
-            arrived = self.fetch(asked, Priority::Demand).ended_or_stuck(wait).await;
+            arrived = self.fetch(asked, Purpose::Demand).ended_or_stuck(wait).await;
             if arrived {
                 break;
             }

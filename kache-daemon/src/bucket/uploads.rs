@@ -141,18 +141,30 @@ impl Bucket {
 
     /// Whether the key is off the queue.
     async fn upload_one(self: &Arc<Self>, key: ArtifactKey) -> bool {
-        let outcome = self.upload(key, PutWhen::Absent).await;
-        if let Err(error) = &outcome {
-            tracing::warn!(%error, "not uploaded");
-        } else if let Err(error) = self.store.upload_done(&key) {
+        match self.upload(key).await {
+            Ok(()) => {
+                self.off_the_queue(&key);
+                true
+            }
+            Err(error) => {
+                tracing::warn!(%error, "not uploaded");
+                self.uploads.ended(&key, Some(error.kind()));
+                false
+            }
+        }
+    }
+
+    /// The bucket has it.
+    pub(super) fn off_the_queue(&self, key: &ArtifactKey) {
+        if let Err(error) = self.store.upload_done(key) {
             tracing::warn!(%error, "mark of an upload");
         }
-        self.uploads.ended(&key, outcome.as_ref().err().map(RemoteError::kind));
-        outcome.is_ok()
+        self.uploads.ended(key, None);
     }
 
     /// Uploads an artifact and makes it findable. An artifact that the store no longer has needs no upload.
-    pub(crate) async fn upload(self: &Arc<Self>, key: ArtifactKey, when: PutWhen) -> Result<(), RemoteError> {
+    pub(crate) async fn upload(self: &Arc<Self>, key: ArtifactKey) -> Result<(), RemoteError> {
+        let when = if self.fetches.was_bad(&key) { PutWhen::Always } else { PutWhen::Absent };
         let bucket = Arc::clone(self);
         let read = tokio::task::spawn_blocking(move || bucket.read_for_upload(key)).await;
         let Some((descriptor, outputs)) = read.map_err(|error| RemoteError::new(ErrorKind::Other, error.to_string()))?? else {

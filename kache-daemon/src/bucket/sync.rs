@@ -1,0 +1,214 @@
+//! `kache sync`: everything of a build's crates at once, instead of what a build asks for.
+//!
+//! Promises: a pull lists only the folders of the crates in `Cargo.lock` (all of the bucket only when told to); what is here already isn't moved,
+//! so an interrupted run goes on where it was; one object's trouble doesn't end the run, and is counted by its kind.
+
+use super::Bucket;
+use super::fetches::{Fetched, Purpose};
+use super::lockfile::{Lockfile, LockfileError};
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use kache_model::ArtifactKey;
+use kache_remote::{Asked, ObjectName, PackageName, RemoteError, Scope};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// Folders listed at once.
+const LISTINGS: usize = 16;
+
+/// Uploads at once.
+const UPLOADS: usize = 8;
+
+/// What is to be done.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Order {
+    /// Where to look for `Cargo.lock`.
+    dir: PathBuf,
+    /// Fetch what the bucket has.
+    pull: bool,
+    /// Upload what the store has.
+    push: bool,
+    /// All crates, whatever `Cargo.lock` says.
+    all: bool,
+    /// Say what would be moved, and move nothing.
+    dry_run: bool,
+}
+
+/// How it goes, one line each.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub(crate) enum Event {
+    /// So many of so many are through.
+    Progress { what: Direction, done: u64, of: u64 },
+    /// It is over.
+    Summary { pull: Tally, push: Tally },
+    /// It can't be done.
+    Refused { why: String },
+}
+
+/// Which way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Direction {
+    Pull,
+    Push,
+}
+
+/// What one direction came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Tally {
+    /// Artifacts that were moved, or would be.
+    moved: u64,
+    /// Their bytes, packed; of a push that moves nothing, unpacked.
+    bytes: u64,
+    /// Artifacts that were on both sides.
+    present: u64,
+    /// Artifacts that may not leave this machine.
+    kept: u64,
+    /// Troubles by kind.
+    failed: BTreeMap<String, u64>,
+}
+
+/// Why nothing was begun.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SyncError {
+    #[error(transparent)]
+    Lockfile(#[from] LockfileError),
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    #[error("the bucket is only for reading here ([cache.remote] mode or KACHE_REMOTE_MODE), so nothing can be pushed")]
+    ReadOnly,
+}
+
+/// Where the events go.
+type Listener = mpsc::UnboundedSender<Event>;
+
+impl Tally {
+    fn fail(&mut self, kind: &str) {
+        *self.failed.entry(kind.to_owned()).or_default() += 1;
+    }
+}
+
+impl Bucket {
+    /// Does what is ordered, and tells how it goes; the last event is a summary or a refusal.
+    pub(crate) async fn sync(self: Arc<Self>, order: Order, listener: Listener) {
+        let last = match self.both(&order, &listener).await {
+            Ok((pull, push)) => Event::Summary { pull, push },
+            Err(error) => Event::Refused { why: error.to_string() },
+        };
+        let _gone = listener.send(last);
+    }
+
+    async fn both(self: &Arc<Self>, order: &Order, listener: &Listener) -> Result<(Tally, Tally), SyncError> {
+        if order.push && !self.settings.writes {
+            return Err(SyncError::ReadOnly);
+        }
+        let packages = if order.all { None } else { Some(Lockfile::above(&order.dir)?.packages) };
+        let there = self.list(packages.iter().flatten().filter_map(|name| PackageName::new(name)).collect(), order.all).await?;
+        let pull = if order.pull { self.pull(&there, order.dry_run, listener).await } else { Tally::default() };
+        let in_scope = |package: &str| packages.as_ref().is_none_or(|packages| packages.contains(package));
+        let push = if order.push { self.push(&there, in_scope, order.dry_run, listener).await } else { Tally::default() };
+        Ok((pull, push))
+    }
+
+    /// The artifacts of `packages`, or of all, in the bucket, with their sizes.
+    async fn list(&self, packages: Vec<PackageName>, all: bool) -> Result<Vec<(Asked, u64)>, RemoteError> {
+        let scopes = if all { vec![Scope::All] } else { packages.into_iter().map(Scope::Package).collect() };
+        let listings = futures_util::stream::iter(scopes).map(|scope| self.list_scope(scope)).buffer_unordered(LISTINGS);
+        Ok(listings.try_collect::<Vec<_>>().await?.concat())
+    }
+
+    async fn list_scope(&self, scope: Scope) -> Result<Vec<(Asked, u64)>, RemoteError> {
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let page = self.remote.list(&scope, after).await?;
+            found.extend(page.objects.into_iter().filter_map(|(name, bytes)| match name {
+                ObjectName::Artifact { package, key } => Some((Asked { package, key }, bytes)),
+                _ => None,
+            }));
+            after = page.next;
+            if after.is_none() {
+                return Ok(found);
+            }
+        }
+    }
+
+    async fn pull(self: &Arc<Self>, there: &[(Asked, u64)], dry_run: bool, listener: &Listener) -> Tally {
+        let missing: Vec<(Asked, u64)> = there.iter().filter(|(asked, _)| !self.store.contains(&asked.key)).cloned().collect();
+        let mut tally = Tally { present: (there.len() - missing.len()) as u64, ..Tally::default() };
+        if dry_run {
+            tally.moved = missing.len() as u64;
+            tally.bytes = missing.iter().map(|(_, bytes)| bytes).sum();
+            return tally;
+        }
+        let of = missing.len() as u64;
+        let mut fetches = futures_util::stream::iter(missing)
+            .map(|(asked, bytes)| {
+                let fetch = self.fetch(asked, Purpose::Sync);
+                async move { (fetch.outcome().await, bytes) }
+            })
+            .buffer_unordered(self.settings.concurrency);
+        let mut done = 0;
+        while let Some((outcome, bytes)) = fetches.next().await {
+            match outcome {
+                Fetched::Arrived => {
+                    tally.moved += 1;
+                    tally.bytes += bytes;
+                }
+                // It went away since the listing.
+                Fetched::Absent => {}
+                Fetched::Failed(kind) => tally.fail(kind.name()),
+            }
+            done += 1;
+            let _nobody = listener.send(Event::Progress { what: Direction::Pull, done, of });
+        }
+        tally
+    }
+
+    async fn push(self: &Arc<Self>, there: &[(Asked, u64)], in_scope: impl Fn(&str) -> bool, dry_run: bool, listener: &Listener) -> Tally {
+        let known: HashSet<ArtifactKey> = there.iter().map(|(asked, _)| asked.key).collect();
+        let mut tally = Tally::default();
+        let mut missing = Vec::new();
+        for artifact in self.store.artifacts().filter(|artifact| in_scope(&artifact.package)) {
+            if known.contains(&artifact.key) {
+                tally.present += 1;
+            } else if !artifact.shareable || PackageName::new(&artifact.package).is_none() {
+                tally.kept += 1;
+            } else {
+                missing.push(artifact);
+            }
+        }
+        if dry_run {
+            tally.moved = missing.len() as u64;
+            tally.bytes = missing.iter().map(|artifact| artifact.output_bytes).sum();
+            return tally;
+        }
+        let of = missing.len() as u64;
+        let mut uploads = futures_util::stream::iter(missing)
+            .map(|artifact| {
+                let bucket = Arc::clone(self);
+                async move { (bucket.upload(artifact.key).await, artifact.key) }
+            })
+            .buffer_unordered(UPLOADS);
+        let mut done = 0;
+        while let Some((outcome, key)) = uploads.next().await {
+            match outcome {
+                Ok(()) => {
+                    tally.moved += 1;
+                    tally.bytes += self.sizes.get(&key).unwrap_or(0);
+                    self.off_the_queue(&key);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "not pushed");
+                    tally.fail(error.kind().name());
+                }
+            }
+            done += 1;
+            let _nobody = listener.send(Event::Progress { what: Direction::Push, done, of });
+        }
+        tally
+    }
+}
