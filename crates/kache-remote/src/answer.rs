@@ -62,11 +62,12 @@ impl Answer {
         let header = |name| headers.get(name).and_then(|value: &hyper::header::HeaderValue| value.to_str().ok());
         let body = String::from_utf8_lossy(body);
         let code = element(&body, "Code").unwrap_or_default();
+        let message = element(&body, "Message").unwrap_or_default();
         let region = header("x-amz-bucket-region").map(str::to_owned).or_else(|| element(&body, "Region"));
         Self {
             status,
             code: code.chars().filter(char::is_ascii_alphanumeric).take(MAX_CODE_BYTES).collect(),
-            message: element(&body, "Message").unwrap_or_default(),
+            message: message.chars().filter(|c| !c.is_control()).take(MAX_MESSAGE_CHARS).collect(),
             region: region.filter(|region| is_region(region)),
             skew: header("date").and_then(|date| httpdate::parse_http_date(date).ok()).and_then(|date| skew(now, date)),
         }
@@ -195,8 +196,7 @@ impl Answer {
             said = format!("{said} {}", self.code);
         }
         if !self.message.is_empty() {
-            let message: String = self.message.chars().filter(|c| !c.is_control()).take(MAX_MESSAGE_CHARS).collect();
-            said = format!("{said}: {message}");
+            said = format!("{said}: {}", self.message);
         }
         said
     }

@@ -159,6 +159,7 @@ mod tests {
             &format!("artifacts/{hex}.tar.zst"),
             &format!("artifacts//{hex}.tar.zst"),
             &format!("artifacts/serde/{hex}.tar"),
+            &format!("artifacts/serde/{hex}"),
             &format!("artifacts/serde/{}.tar.zst", &hex[1..]),
             &format!("artifacts/serde/{}.tar.zst", hex.to_uppercase()),
             &format!("artifacts/serde/x/{hex}.tar.zst"),

@@ -104,13 +104,15 @@ async fn headers_that_make_no_sense_harm_nobody() {
 
 #[tokio::test]
 async fn a_body_that_trickles_ends_with_its_attempt() {
-    let server = Scripted::list(vec![Act::Stall(HALF.to_vec())]).await;
-    let mut options = options(&server.endpoint);
+    let head = b"HTTP/1.1 200 OK\r\nContent-Length: 10000\r\n\r\n".to_vec();
+    let server = Scripted::list(vec![Act::Trickle(head, Duration::from_millis(20))]).await;
+    let mut options = hasty(&server.endpoint);
     options.retries.attempts = 1;
-    options.deadlines.idle = Duration::from_secs(60);
-    options.deadlines.attempt = Duration::from_millis(200);
+    options.deadlines.attempt = Duration::from_millis(500);
+    let began = Instant::now();
     let error = get(&S3Remote::new(options).unwrap(), &artifact("serde", "a")).await.unwrap_err();
     check_error(&error, ErrorKind::Timeout, &["too long to arrive"]);
+    assert!(began.elapsed() < Duration::from_millis(2500));
 }
 
 #[tokio::test]
@@ -160,8 +162,10 @@ async fn an_address_that_swallows_everything_is_given_up_in_time() {
     let mut options = options(&format!("http://{address}"));
     options.retries.attempts = 1;
     options.deadlines.connect = Duration::from_millis(200);
+    let began = Instant::now();
     let error = get(&S3Remote::new(options).unwrap(), &artifact("serde", "a")).await.unwrap_err();
     check_error(&error, ErrorKind::Connect, &["no connection to 127.0.0.1:", "within 0.2 s"]);
+    assert!(began.elapsed() < Duration::from_millis(2500));
 }
 
 #[tokio::test]

@@ -40,6 +40,8 @@ pub(crate) enum Act {
     After(Duration, Vec<u8>),
     /// Answer before the body has been read, and close.
     Early(Vec<u8>),
+    /// Write this, and then a byte after every pause.
+    Trickle(Vec<u8>, Duration),
     /// Never read the body.
     Deaf,
     /// Read so many bytes of the body, pause, and so on; then answer.
@@ -156,6 +158,13 @@ async fn carry_out(socket: &mut TcpStream, act: Act) -> std::io::Result<bool> {
         Act::Stall(bytes) => {
             socket.write_all(&bytes).await?;
             std::future::pending().await
+        }
+        Act::Trickle(bytes, pause) => {
+            socket.write_all(&bytes).await?;
+            loop {
+                tokio::time::sleep(pause).await;
+                socket.write_all(b".").await?;
+            }
         }
         Act::Deaf => std::future::pending().await,
         Act::After(pause, bytes) => {
