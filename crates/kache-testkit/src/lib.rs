@@ -7,11 +7,16 @@
 
 mod binaries;
 mod cargo;
+mod certificate;
+mod fault;
 mod http;
+mod link;
+mod loopback;
 mod machine;
 mod outputs;
 mod project;
 mod published;
+mod s3;
 mod stats;
 mod wait;
 
@@ -19,10 +24,13 @@ pub mod samples;
 
 pub use binaries::Binaries;
 pub use cargo::{Built, Cargo, Json};
+pub use fault::{Fault, FaultProxy, Fired, When};
 pub use http::http_get;
+pub use link::Link;
 pub use machine::{Machine, Place};
 pub use outputs::{Outputs, run};
 pub use project::Project;
 pub use published::published;
+pub use s3::{S3Server, S3User};
 pub use stats::{Outcomes, Placed, Quantiles, Stats, Store};
 pub use wait::{finish_within, until};
