@@ -93,6 +93,11 @@ impl ErrorKind {
         matches!(self, Self::Connect | Self::Timeout | Self::Stalled | Self::Reset | Self::Truncated | Self::Throttled | Self::Server)
     }
 
+    /// Whether it says that an object's bytes are no good, however often they are fetched. Storing the object anew mends it.
+    pub const fn is_about_bytes(self) -> bool {
+        matches!(self, Self::Corrupt | Self::DigestMismatch | Self::TooLarge | Self::WrongKey)
+    }
+
     /// Whether it says that the remote as a whole is in trouble. A server that throttles is alive: the limit deals with that.
     pub const fn trips_breaker(self) -> bool {
         matches!(self, Self::Connect | Self::Tls | Self::Timeout | Self::Stalled | Self::Reset | Self::Truncated | Self::Server)

@@ -9,31 +9,47 @@
 mod answer;
 mod body;
 mod breaker;
+mod build_index;
 mod connector;
 mod counters;
 mod credential;
+mod descriptor;
 mod dispatch;
 mod error;
+mod fetch;
+mod hints;
+mod known_inputs;
 mod limit;
 mod memory;
 mod name;
+mod pack;
 mod place;
 mod retry;
 mod s3;
+mod tar;
+mod text;
 mod transport;
+mod unpack;
 mod upload;
 
 pub use body::{Body, Content};
 pub use breaker::{Admission, Breaker, BreakerPolicy, Verdict};
+pub use build_index::{BuildIndex, IndexEntry, MAX_ENTRIES, MAX_INDEX_BYTES};
 pub use counters::{BreakerStates, Count, Counters, Snapshot};
 pub use credential::{Credentials, ProvideCredentials, StaticCredentials};
+pub use descriptor::{Asked, Descriptor, Limits};
 pub use error::{ErrorKind, RemoteError};
+pub use fetch::{fetch_artifact, upload_artifact};
+pub use hints::{add_known_inputs, fetch_build_index, fetch_known_inputs, put_build_index};
+pub use known_inputs::{KnownInputs, MAX_KNOWN_INPUTS_BYTES, MAX_SETS};
 pub use limit::{Limit, Permit};
 pub use memory::MemoryRemote;
 pub use name::{ObjectName, PackageName, Scope};
+pub use pack::{Packed, pack};
 pub use retry::{RetryPolicy, fetch, fetch_bytes, retry};
 pub use s3::{S3Options, S3Remote};
 pub use transport::Deadlines;
+pub use unpack::{Intake, Unpacked, unpack};
 
 use futures_util::future::BoxFuture;
 
