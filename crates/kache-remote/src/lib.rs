@@ -7,6 +7,7 @@
 //! whether bytes are what they should be is decided where they are unpacked, never by where they came from.
 
 mod answer;
+mod aws;
 mod body;
 mod breaker;
 mod build_index;
@@ -24,6 +25,7 @@ mod memory;
 mod name;
 mod pack;
 mod place;
+mod renewing;
 mod retry;
 mod s3;
 mod tar;
@@ -32,6 +34,7 @@ mod transport;
 mod unpack;
 mod upload;
 
+pub use aws::{AwsOptions, aws_credentials};
 pub use body::{Body, Content};
 pub use breaker::{Admission, Breaker, BreakerPolicy, Verdict};
 pub use build_index::{BuildIndex, IndexEntry, MAX_ENTRIES, MAX_INDEX_BYTES};
