@@ -14,7 +14,7 @@ fn every_command_has_help() {
     let machine = Machine::idle();
     assert!(machine.kache(&["--help"]).status.success());
     assert!(machine.kache(&["--version"]).status.success());
-    for command in ["stats", "exec", "start", "stop", "status", "verify"] {
+    for command in ["stats", "exec", "start", "stop", "status", "verify", "flush", "sync"] {
         let help = machine.kache(&[command, "--help"]);
         assert!(help.status.success() && !help.stdout.is_empty(), "{command}: {}", help.stderr);
     }

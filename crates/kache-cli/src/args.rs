@@ -87,7 +87,7 @@ Examples:
 Exit code 1: something is left, and it says what. The next start of kached goes
 on with it.")]
 pub(crate) struct Flush {
-    /// Give up after so many seconds; without it there is no limit
+    /// Give up after so many seconds; default: never
     #[arg(long, value_name = "SECONDS")]
     pub(crate) timeout: Option<u64>,
 }

@@ -202,7 +202,7 @@ mod tests {
     fn a_summary_names_what_failed_by_kind() {
         let failed = BTreeMap::from([("reset".to_owned(), 2), ("forbidden".to_owned(), 1)]);
         let tally = Tally { moved: 1, bytes: 2048, present: 3, kept: 4, failed };
-        let text = "pull: moved 1 artifact (2.0 KiB), 3 present, 4 good for this machine only; failed: 1 forbidden, 2 reset";
+        let text = "pull: moved 1 artifact (2 KiB), 3 present, 4 good for this machine only; failed: 1 forbidden, 2 reset";
         assert_eq!(sentence("pull", &tally, false), text);
         assert_eq!(sentence("push", &Tally::default(), true), "push: would move 0 artifacts (0 B), 0 present");
     }

@@ -30,7 +30,7 @@ fn crates_depend_on_what_the_map_says() {
         ("crates/kache-proto", &["kache-model"]),
         ("kache-shim", &["kache-proto"]),
         ("crates/kache-cli", &["kache-config", "kache-model", "kache-proto", "kache-store"]),
-        ("kache-daemon", &["kache-config", "kache-model", "kache-proto", "kache-rustc", "kache-store"]),
+        ("kache-daemon", &["kache-config", "kache-model", "kache-proto", "kache-remote", "kache-rustc", "kache-store"]),
     ] {
         assert_eq!(dependencies(folder), expected, "{folder}");
     }
