@@ -3,6 +3,7 @@
 //! Promises: memory doesn't grow with the artifact (a few chunks wait between network and disk); packing and unpacking run where blocking is
 //! allowed; a fetch that fails or is dropped leaves nothing staged; a fetch whose *bytes* are no good isn't repeated, one whose connection was is.
 
+use crate::background;
 use crate::body::{Body, Content};
 use crate::descriptor::{Asked, Descriptor, Limits};
 use crate::error::{ErrorKind, RemoteError};
@@ -131,8 +132,8 @@ where
     };
     let name = ObjectName::Artifact { package, key: descriptor.key };
     let staging = Staging(staging.to_owned());
-    let packing = spawn_blocking(move || staging.fill(&descriptor, outputs, level).map(|packed| (staging, packed))).await;
-    let packing = packing.unwrap_or_else(|error| Err(RemoteError::new(ErrorKind::Other, format!("packing failed: {error}"))));
+    let packing = background::run(move || staging.fill(&descriptor, outputs, level).map(|packed| (staging, packed))).await;
+    let packing = packing.unwrap_or_else(|| Err(RemoteError::new(ErrorKind::Other, "packing failed")));
     let (staging, packed) = packing.map_err(|error| error.at(format_args!("packing {name}")))?;
     let content = Content::File { path: staging.0.clone(), len: packed.len };
     let outcome = remote.put(&name, content, when).await?;

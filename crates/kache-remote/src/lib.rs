@@ -8,6 +8,7 @@
 
 mod answer;
 mod aws;
+mod background;
 mod body;
 mod breaker;
 mod build_index;

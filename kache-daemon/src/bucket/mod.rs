@@ -46,7 +46,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio_util::task::TaskTracker;
-use uploads::Uploads;
+use uploads::{Left, Uploads};
 
 /// How often it is looked whether a session's Cargo is gone.
 const LOOK: Duration = Duration::from_millis(500);
@@ -279,14 +279,30 @@ impl Bucket {
     /// Waits until everything that builds have left here is in the bucket: what is being taken in, the queue, the indexes of ended sessions. Tells
     /// what is left when `timeout` is over, or when only what the server refuses is left.
     pub(crate) async fn flush(self: &Arc<Self>, engine: &Engine, timeout: Option<Duration>) -> Unflushed {
+        self.wait_for_uploads(engine, timeout, |left| left.refused).await
+    }
+
+    /// Waits until nothing is left but uploads of which `hopeless` is the number.
+    async fn wait_for_uploads(
+        self: &Arc<Self>,
+        engine: &Engine,
+        timeout: Option<Duration>,
+        hopeless: impl Fn(&Left) -> usize,
+    ) -> Unflushed {
         let deadline = timeout.map(|timeout| tokio::time::Instant::now() + timeout);
         self.uploads.hurry();
         let mut moved = self.uploads.watch();
         loop {
             self.end_sessions();
-            let left = self.unflushed(engine);
-            let refused_only = left.queued_uploads == left.refused_uploads && left.being_stored == 0 && left.indexes == 0;
-            if refused_only || deadline.is_some_and(|deadline| tokio::time::Instant::now() >= deadline) {
+            let uploads = self.uploads.left();
+            let left = Unflushed {
+                being_stored: engine.being_stored(),
+                queued_uploads: uploads.queued,
+                refused_uploads: uploads.refused,
+                indexes: self.indexes.len(),
+            };
+            let over = uploads.queued == hopeless(&uploads) && left.being_stored == 0 && left.indexes == 0;
+            if over || deadline.is_some_and(|deadline| tokio::time::Instant::now() >= deadline) {
                 return left;
             }
             // Ends of compiles and of sessions tell nobody, so this looks again now and then.
@@ -294,19 +310,9 @@ impl Bucket {
         }
     }
 
-    fn unflushed(&self, engine: &Engine) -> Unflushed {
-        let left = self.uploads.left();
-        Unflushed {
-            being_stored: engine.being_stored(),
-            queued_uploads: left.queued,
-            refused_uploads: left.refused,
-            indexes: self.indexes.len(),
-        }
-    }
-
-    /// At the daemon's end: uploads as much as `limit` allows. The rest waits for the next start.
+    /// At the daemon's end: uploads as much as `limit` allows, and nothing that fails. The rest waits for the next start.
     pub(crate) async fn drain(self: &Arc<Self>, engine: &Engine, limit: Duration) {
-        let left = self.flush(engine, Some(limit)).await;
+        let left = self.wait_for_uploads(engine, Some(limit), |left| left.failed).await;
         if left != Unflushed::default() {
             tracing::warn!(?left, "stopped before everything was uploaded; it goes on at the next start");
         }

@@ -7,7 +7,7 @@ use kache_proto::{Parent, wire};
 /// Whether the process is still there, and not another one with its number.
 pub(crate) fn lives(process: Parent) -> bool {
     if process.start > 0 {
-        return stat(process.pid).is_some_and(|stat| wire::start_time(&stat) == Some(process.start));
+        return stat(process.pid).is_some_and(|stat| wire::start_time(&stat) == Some(process.start) && !is_over(&stat));
     }
     let pid = i32::try_from(process.pid).ok().and_then(rustix::process::Pid::from_raw);
     pid.is_some_and(|pid| rustix::process::test_kill_process(pid).is_ok())
@@ -31,6 +31,12 @@ pub(crate) fn words(process: Parent) -> Vec<String> {
     words
 }
 
+/// Ended, but nobody has asked how.
+fn is_over(stat: &[u8]) -> bool {
+    let state = stat.iter().rposition(|byte| *byte == b')').and_then(|at| stat.get(at + 2));
+    matches!(state, Some(b'Z' | b'X'))
+}
+
 fn stat(pid: u32) -> Option<Vec<u8>> {
     std::fs::read(format!("/proc/{pid}/stat")).ok()
 }
@@ -40,13 +46,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_child_has_us_for_a_parent_and_lives_until_it_is_reaped() {
+    fn a_child_has_us_for_a_parent_and_lives_until_it_ends() {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let start = wire::start_time(&stat(child.id()).unwrap()).unwrap();
         let process = Parent { pid: child.id(), start };
         assert!(lives(process) && !lives(Parent { start: start + 1, ..process }));
         assert_eq!(parent(process).unwrap().pid, std::process::id());
         child.kill().unwrap();
+        while lives(process) {
+            std::thread::yield_now();
+        }
+        assert!(stat(process.pid).is_some(), "a process that nobody has waited for is over all the same");
         child.wait().unwrap();
         assert!(!lives(process));
         assert_eq!(parent(process), None);

@@ -13,10 +13,11 @@ use std::fs::File;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 /// Uploads at once: packing takes a core each.
 const AT_ONCE: usize = 8;
-/// Pause after the first failure; doubles.
+/// Pause after an artifact's first failure; doubles.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 /// Longest pause.
 const LAST_PAUSE: Duration = Duration::from_secs(300);
@@ -34,16 +35,27 @@ pub(crate) struct Uploads {
 #[derive(Debug, Default)]
 struct Queue {
     waiting: HashMap<ArtifactKey, Waiting>,
+    /// Numbers what comes.
+    came: u64,
     /// Input sets that the bucket is known to have.
     told: HashSet<(UnitKey, Digest)>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Waiting {
+    /// First come, first served: a crate's dependents come after it.
+    came: u64,
     /// zstd level that its build asked for.
     level: Option<CompressionLevel>,
-    /// Why it is still here.
-    failed: Option<ErrorKind>,
+    /// Why it is still here, and when it is tried again.
+    failed: Option<(ErrorKind, Instant)>,
+    tries: u32,
+}
+
+impl Waiting {
+    fn is_refused(&self) -> bool {
+        self.failed.is_some_and(|(kind, _)| !kind.retryable() && kind != ErrorKind::BreakerOpen)
+    }
 }
 
 /// What is left in the queue.
@@ -51,6 +63,8 @@ struct Waiting {
 pub(crate) struct Left {
     /// Artifacts that wait.
     pub(crate) queued: usize,
+    /// Those of them that have failed since somebody was impatient.
+    pub(crate) failed: usize,
     /// Those of them that failed for a reason that won't pass by itself.
     pub(crate) refused: usize,
 }
@@ -58,13 +72,17 @@ pub(crate) struct Left {
 impl Uploads {
     /// With what an earlier daemon left behind.
     pub(crate) fn new(left_behind: Vec<ArtifactKey>) -> Self {
-        let waiting = left_behind.into_iter().map(|key| (key, Waiting::default())).collect();
-        Self { wake: Notify::new(), queue: Mutex::new(Queue { waiting, told: HashSet::new() }), moved: watch::Sender::new(0) }
+        let uploads = Self { wake: Notify::new(), queue: Mutex::default(), moved: watch::Sender::new(0) };
+        left_behind.into_iter().for_each(|key| uploads.add(key, None));
+        uploads
     }
 
     /// Puts an artifact that bears the store's mark into the queue.
     pub(crate) fn add(&self, key: ArtifactKey, level: Option<CompressionLevel>) {
-        self.queue().waiting.insert(key, Waiting { level, failed: None });
+        let mut queue = self.queue();
+        queue.came += 1;
+        let waiting = Waiting { came: queue.came, level, failed: None, tries: 0 };
+        queue.waiting.insert(key, waiting);
         self.wake.notify_one();
     }
 
@@ -74,11 +92,14 @@ impl Uploads {
         self.wake.notify_one();
     }
 
-    /// What is left.
+    /// What is left. Once the server has refused one, those that weren't tried because of that count as refused too.
     pub(crate) fn left(&self) -> Left {
         let queue = self.queue();
-        let refused = |waiting: &&Waiting| waiting.failed.is_some_and(|kind| !kind.retryable() && kind != ErrorKind::BreakerOpen);
-        Left { queued: queue.waiting.len(), refused: queue.waiting.values().filter(refused).count() }
+        let count = |which: &dyn Fn(&Waiting) -> bool| queue.waiting.values().filter(|waiting| which(waiting)).count();
+        let failed = count(&|waiting| waiting.failed.is_some());
+        let untried = count(&|waiting| waiting.failed.is_some_and(|(kind, _)| kind == ErrorKind::BreakerOpen));
+        let refused = count(&Waiting::is_refused);
+        Left { queued: queue.waiting.len(), failed, refused: if refused > 0 { refused + untried } else { 0 } }
     }
 
     /// Returns when something has left the queue since the last look, or a round has ended.
@@ -97,8 +118,15 @@ impl Uploads {
         }
     }
 
-    fn ready(&self) -> Vec<ArtifactKey> {
-        self.queue().waiting.keys().copied().collect()
+    /// What is to be tried now, and when there will be more.
+    fn ready(&self) -> (Vec<ArtifactKey>, Option<Instant>) {
+        let (queue, now) = (self.queue(), Instant::now());
+        let due = |waiting: &Waiting| waiting.failed.is_none_or(|(_, again)| again <= now);
+        let mut ready: Vec<_> =
+            queue.waiting.iter().filter(|(_, waiting)| due(waiting)).map(|(key, waiting)| (waiting.came, *key)).collect();
+        ready.sort_unstable();
+        let later = queue.waiting.values().filter(|waiting| !due(waiting)).filter_map(|waiting| waiting.failed);
+        (ready.into_iter().map(|(_, key)| key).collect(), later.map(|(_, again)| again).min())
     }
 
     fn level(&self, key: &ArtifactKey) -> Option<CompressionLevel> {
@@ -107,9 +135,14 @@ impl Uploads {
 
     fn ended(&self, key: &ArtifactKey, failed: Option<ErrorKind>) {
         let mut queue = self.queue();
-        match failed {
-            None => drop(queue.waiting.remove(key)),
-            Some(kind) => drop(queue.waiting.get_mut(key).map(|waiting| waiting.failed = Some(kind))),
+        match (failed, queue.waiting.get_mut(key)) {
+            (None, _) => drop(queue.waiting.remove(key)),
+            (Some(kind), Some(waiting)) => {
+                let pause = FIRST_PAUSE.saturating_mul(1 << waiting.tries.min(16)).min(LAST_PAUSE);
+                waiting.tries += 1;
+                waiting.failed = Some((kind, Instant::now() + pause));
+            }
+            (Some(_), None) => {}
         }
         drop(queue);
         self.moved.send_modify(|count| *count += 1);
@@ -123,33 +156,22 @@ impl Uploads {
 impl Bucket {
     /// Works on the queue until the daemon stops.
     pub(super) async fn upload_all(self: Arc<Self>) {
-        let mut pause = FIRST_PAUSE;
         loop {
-            let keys = self.uploads.ready();
-            let failed = futures_util::stream::iter(keys)
-                .map(|key| self.upload_one(key))
-                .buffer_unordered(AT_ONCE)
-                .fold(false, async |any, sound| any || !sound)
-                .await;
-            pause = if failed { (pause * 2).min(LAST_PAUSE) } else { FIRST_PAUSE };
+            let (keys, later) = self.uploads.ready();
+            futures_util::stream::iter(keys).for_each_concurrent(AT_ONCE, |key| self.upload_one(key)).await;
             tokio::select! {
                 () = self.uploads.wake.notified() => {}
-                () = tokio::time::sleep(pause), if failed => {}
+                () = until(later) => {}
             }
         }
     }
 
-    /// Whether the key is off the queue.
-    async fn upload_one(self: &Arc<Self>, key: ArtifactKey) -> bool {
+    async fn upload_one(self: &Arc<Self>, key: ArtifactKey) {
         match self.upload(key).await {
-            Ok(()) => {
-                self.off_the_queue(&key);
-                true
-            }
+            Ok(()) => self.off_the_queue(&key),
             Err(error) => {
                 tracing::warn!(%error, "not uploaded");
                 self.uploads.ended(&key, Some(error.kind()));
-                false
             }
         }
     }
@@ -206,5 +228,13 @@ impl Bucket {
             }
         }
         Ok(Some((Descriptor { key, artifact, set, unit_inputs }, outputs)))
+    }
+}
+
+/// Returns at that moment; without one, never.
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
     }
 }
