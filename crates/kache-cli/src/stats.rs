@@ -17,6 +17,9 @@ pub(crate) struct Stats {
     pub(crate) restored_bytes: RestoredBytes,
     pub(crate) saved_compile_secs: f64,
     pub(crate) store: Store,
+    /// `None` without a bucket.
+    #[serde(default)]
+    pub(crate) remote: Option<Remote>,
     pub(crate) latency_us: Latency,
 }
 
@@ -41,6 +44,22 @@ pub(crate) struct Store {
     pub(crate) bytes: u64,
     pub(crate) max_bytes: u64,
     pub(crate) evicted_artifacts: u64,
+}
+
+/// What was done with the bucket.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Remote {
+    pub(crate) gets: u64,
+    pub(crate) get_bytes: u64,
+    pub(crate) not_found: u64,
+    pub(crate) puts: u64,
+    pub(crate) put_bytes: u64,
+    pub(crate) errors: BTreeMap<String, u64>,
+    pub(crate) prefetched: u64,
+    pub(crate) prefetch_used: u64,
+    pub(crate) queued_uploads: u64,
+    pub(crate) breaker: BTreeMap<String, String>,
+    pub(crate) credential_source: String,
 }
 
 /// Time spent in the daemon, microseconds.

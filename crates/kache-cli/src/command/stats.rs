@@ -4,7 +4,7 @@ use crate::args;
 use crate::client::{SHORT, parse};
 use crate::error::Error;
 use crate::show::{BOLD, DIM};
-use crate::stats::{Quantiles, Stats};
+use crate::stats::{Quantiles, Remote, Stats};
 use crate::{place, show};
 use kache_config::ByteSize;
 use kache_model::{BypassReason, Outcome};
@@ -31,6 +31,7 @@ fn table(stats: &Stats) -> String {
     units(&mut out, stats);
     bypasses(&mut out, stats);
     store(&mut out, stats);
+    stats.remote.iter().for_each(|remote| bucket(&mut out, remote));
     latency(&mut out, stats);
     out.truncate(out.trim_end().len());
     out
@@ -97,6 +98,19 @@ fn store(out: &mut String, stats: &Stats) {
     let ways: Vec<String> =
         ways.into_iter().filter(|(_, bytes)| *bytes > 0).map(|(way, bytes)| format!("{} by {way}", ByteSize(bytes))).collect();
     line(out, "restored", ByteSize(restored.total()), &ways.join(", "));
+}
+
+fn bucket(out: &mut String, remote: &Remote) {
+    heading(out, "Bucket");
+    let shut: Vec<String> =
+        remote.breaker.iter().filter(|(_, state)| *state != "closed").map(|(name, state)| format!("{name}s paused ({state})")).collect();
+    line(out, "fetched", ByteSize(remote.get_bytes), &format!("{} GETs, {} not there", remote.gets, remote.not_found));
+    line(out, "  ahead of cargo", remote.prefetched, &format!("{} of them used", remote.prefetch_used));
+    line(out, "stored", ByteSize(remote.put_bytes), &show::count(remote.puts, "PUT", "PUTs"));
+    line(out, "waiting", remote.queued_uploads, &shut.join(", "));
+    let errors: Vec<String> = remote.errors.iter().map(|(kind, number)| format!("{number} {kind}")).collect();
+    line(out, "errors", remote.errors.values().sum::<u64>(), &errors.join(", "));
+    let _ = writeln!(out, "  {:<18} {}", "credentials", remote.credential_source);
 }
 
 fn latency(out: &mut String, stats: &Stats) {
