@@ -21,6 +21,7 @@ mod paths;
 mod probes;
 mod real_projects;
 mod restore;
+mod service;
 mod team;
 mod together;
 mod verify_mode;

@@ -7,13 +7,14 @@
 //! | `POST /v1/stats/zero` | starts counting afresh |
 //! | `GET /metrics` | the same counters in Prometheus' text format |
 //! | `GET /v1/status` | version, paths, notices |
-//! | `POST /v1/verify` | re-hashes the store |
+//! | `GET /v1/artifacts`, `POST /v1/gc`, `POST /v1/purge`, `POST /v1/verify` | see [`crate::housekeeping`] |
 //! | `POST /v1/sync` | moves artifacts as the JSON in its body orders; answers with a line of JSON for each event |
 //! | `POST /v1/flush?timeout_ms=N` | waits until the bucket has everything, tells what is left |
 //! | `POST /v1/stop` | drains and ends the daemon |
 
 use crate::bucket::Unflushed;
 use crate::engine::Engine;
+use crate::housekeeping::{self, Refusal};
 use crate::stats::{Snapshot, StoreSnapshot};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, Limited, StreamBody};
@@ -22,7 +23,7 @@ use hyper::header::CONTENT_TYPE;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
-use kache_store::{Finding as Found, Repair};
+use kache_store::Store;
 use serde::Serialize;
 use std::convert::Infallible;
 use std::path::PathBuf;
@@ -39,6 +40,8 @@ const MAX_ORDER: usize = 64 << 10;
 pub(crate) struct Front {
     pub(crate) engine: Arc<Engine>,
     pub(crate) socket: PathBuf,
+    /// A service manager listens on the socket, and starts a daemon for the next connection.
+    pub(crate) activated: bool,
     pub(crate) cache_dir: PathBuf,
     pub(crate) unknown_variables: Vec<String>,
     pub(crate) notices: Vec<String>,
@@ -52,23 +55,11 @@ struct Status<'a> {
     pid: u32,
     uptime_secs: u64,
     socket: &'a PathBuf,
+    activated: bool,
     cache_dir: &'a PathBuf,
     unknown_variables: &'a [String],
     notices: Vec<String>,
     compiling: usize,
-}
-
-#[derive(Serialize)]
-struct Verified {
-    blobs: u64,
-    bytes: u64,
-    findings: Vec<Finding>,
-}
-
-#[derive(Serialize)]
-struct Finding {
-    kind: &'static str,
-    what: String,
 }
 
 /// Serves one connection until its client closes it.
@@ -96,7 +87,10 @@ impl Front {
             }
             (&Method::GET, "/metrics") => response(StatusCode::OK, "text/plain; version=0.0.4", self.stats().prometheus()),
             (&Method::GET, "/v1/status") => json(&self.status()),
-            (&Method::POST, "/v1/verify") => self.verify().await,
+            (&Method::GET, "/v1/artifacts") => self.housekeeping(uri.query(), housekeeping::list).await,
+            (&Method::POST, "/v1/gc") => self.housekeeping(uri.query(), housekeeping::gc).await,
+            (&Method::POST, "/v1/purge") => self.housekeeping(uri.query(), housekeeping::purge).await,
+            (&Method::POST, "/v1/verify") => self.housekeeping(uri.query(), housekeeping::verify).await,
             (&Method::POST, "/v1/flush") => self.flush(uri.query()).await,
             (&Method::POST, "/v1/stop") => {
                 self.stop.cancel();
@@ -104,8 +98,8 @@ impl Front {
             }
             (
                 _,
-                "/healthz" | "/v1/stats" | "/v1/stats/zero" | "/metrics" | "/v1/status" | "/v1/verify" | "/v1/flush" | "/v1/sync"
-                | "/v1/stop",
+                "/v1/artifacts" | "/v1/gc" | "/v1/purge" | "/healthz" | "/v1/stats" | "/v1/stats/zero" | "/metrics" | "/v1/status"
+                | "/v1/verify" | "/v1/flush" | "/v1/sync" | "/v1/stop",
             ) => text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n"),
             _ => text(StatusCode::NOT_FOUND, "not found\n"),
         }
@@ -129,6 +123,7 @@ impl Front {
             pid: std::process::id(),
             uptime_secs: self.started.elapsed().as_secs(),
             socket: &self.socket,
+            activated: self.activated,
             cache_dir: &self.cache_dir,
             unknown_variables: &self.unknown_variables,
             notices: self.notices.iter().cloned().chain(self.engine.bucket.as_ref().and_then(|bucket| bucket.notice())).collect(),
@@ -171,26 +166,20 @@ impl Front {
         response
     }
 
-    async fn verify(&self) -> Response<Full<Bytes>> {
-        let engine = Arc::clone(&self.engine);
-        let checked = tokio::task::spawn_blocking(move || engine.store.verify(Repair::No, &mut |_| {})).await;
-        match checked {
-            Ok(Ok(report)) => {
-                let findings = report.findings.iter().map(|finding| Finding { kind: kind(finding), what: finding.to_string() });
-                json(&Verified { blobs: report.blobs, bytes: report.bytes, findings: findings.collect() })
-            }
-            Ok(Err(error)) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
+    /// What `work` says of the store, found out on a thread that may wait for the disk.
+    async fn housekeeping<T: Serialize + Send + 'static>(
+        &self,
+        query: Option<&str>,
+        work: impl FnOnce(&Store, Option<&str>) -> Result<T, Refusal> + Send + 'static,
+    ) -> Response<Full<Bytes>> {
+        let (engine, query) = (Arc::clone(&self.engine), query.map(str::to_owned));
+        let done = tokio::task::spawn_blocking(move || work(&engine.store, query.as_deref())).await;
+        match done {
+            Ok(Ok(answer)) => json(&answer),
+            Ok(Err(Refusal::Store(error))) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
+            Ok(Err(refusal)) => text(StatusCode::BAD_REQUEST, &format!("{refusal}\n")),
             Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
         }
-    }
-}
-
-fn kind(finding: &Found) -> &'static str {
-    match finding {
-        Found::Blob { .. } => "blob",
-        Found::Unreadable { .. } => "unreadable",
-        Found::Artifact { .. } => "artifact",
-        Found::Row { .. } => "row",
     }
 }
 

@@ -1,7 +1,7 @@
 //! `kached`: the daemon that remembers what rustc made.
 //!
 //! Runs in the foreground, logs to standard error, prints one line that begins with `kached ready` when it can be asked. SIGTERM and
-//! SIGINT end it in an orderly way. Exit codes: 0 after a stop, 1 for trouble, 2 for wrong usage, 3 if another kached has
+//! SIGINT end it in an orderly way. Where a service manager listens for it, it takes that socket. Exit codes: 0 after a stop, 1 for trouble, 2 for wrong usage, 3 if another kached has
 //! the cache directory or the socket.
 //!
 //! `kached __compile …` isn't the daemon: it runs one compile for a shim that has no standard library.
@@ -12,6 +12,7 @@ mod capture;
 mod conversation;
 mod engine;
 mod files;
+mod housekeeping;
 mod http;
 mod inflight;
 mod lease;
@@ -21,6 +22,7 @@ mod queries;
 mod question;
 mod restore;
 mod server;
+mod service;
 mod sources;
 mod spawn;
 mod stats;
@@ -85,11 +87,15 @@ fn complain(text: &str) {
 
 fn run() -> anyhow::Result<ExitCode> {
     let started = Instant::now();
+    let given = service::socket()?;
     let env = std::env::vars_os().collect::<Environment>();
     let config = Config::load(&env)?;
     let filter = tracing_subscriber::EnvFilter::try_new(&config.log).with_context(|| format!("log = {:?}", config.log))?;
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
-    let socket = kache_proto::socket_path(|name| std::env::var_os(name))?;
+    let socket = match &given {
+        Some(given) => given.path.clone(),
+        None => kache_proto::socket_path(|name| std::env::var_os(name))?,
+    };
     let dir = config.cache.dir.clone();
     let max_bytes = config.cache.size_limit().with_context(|| format!("size of the disk below {}", dir.display()))?.0;
     let store = match Store::open(&dir, Options { max_bytes }) {
@@ -110,21 +116,26 @@ fn run() -> anyhow::Result<ExitCode> {
     let engine = Arc::new(Engine::new(settings, store, bucket));
     let front = Front {
         engine,
-        socket: socket.clone(),
+        socket,
+        activated: given.is_some(),
         cache_dir: dir,
         unknown_variables: config.unknown_variables.iter().map(ToString::to_string).collect(),
         notices: config.notices.clone(),
         started,
         stop: CancellationToken::new(),
     };
-    let code = runtime.block_on(serve(Arc::new(front)));
+    let code = runtime.block_on(serve(Arc::new(front), given));
     // Compiles whose shims are still at work lose their daemon, not their result.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     code
 }
 
-async fn serve(front: Arc<Front>) -> anyhow::Result<ExitCode> {
-    let listener = match server::listen(&front.socket) {
+async fn serve(front: Arc<Front>, given: Option<service::Socket>) -> anyhow::Result<ExitCode> {
+    let listening = match given {
+        Some(given) => server::adopt(given),
+        None => server::listen(&front.socket),
+    };
+    let listener = match listening {
         Ok(listener) => listener,
         Err(error @ server::ListenError::Taken(_)) => return Ok(taken(&error.to_string())),
         Err(error) => return Err(error.into()),
@@ -137,8 +148,11 @@ async fn serve(front: Arc<Front>) -> anyhow::Result<ExitCode> {
         tracing::warn!("{notice}");
     }
     complain(&format!("kached ready: {} (pid {}, cache {})", front.socket.display(), std::process::id(), front.cache_dir.display()));
+    service::ready(&front.engine);
     server::serve(listener, Arc::clone(&front)).await;
-    let _gone = std::fs::remove_file(&front.socket);
+    if !front.activated {
+        let _gone = std::fs::remove_file(&front.socket);
+    }
     front.engine.store.flush()?;
     Ok(ExitCode::SUCCESS)
 }

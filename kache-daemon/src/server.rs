@@ -1,14 +1,16 @@
 //! The socket: who may connect, which of the two languages is spoken, and an orderly end.
 //!
 //! Promises: the socket has mode 0600 and only the daemon's own user is answered; after a stop no new connection is taken, what is being
-//! published is finished within a bound, and the socket's file is gone.
+//! published is finished within a bound, and the socket's file is gone, unless a service manager goes on listening there.
 
 use crate::conversation;
 use crate::http::{self, Front};
+use crate::service;
 use interprocess::local_socket::tokio::{Listener, Stream};
 use interprocess::local_socket::traits::{StreamCommon as _, tokio::Listener as _};
 use interprocess::local_socket::{GenericFilePath, ListenerOptions, ToFsName};
 use interprocess::os::unix::local_socket::ListenerOptionsExt;
+use interprocess::os::unix::uds_local_socket;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -50,6 +52,14 @@ pub(crate) fn listen(path: &Path) -> Result<Listener, ListenError> {
     ListenerOptions::new().name(name).mode(0o600).create_tokio().map_err(fail)
 }
 
+/// Takes over a socket that a service manager has bound. Connections that came before the daemon wait in it.
+pub(crate) fn adopt(given: service::Socket) -> Result<Listener, ListenError> {
+    let service::Socket { descriptor, path } = given;
+    let _forgotten = std::fs::remove_file(kache_proto::socket::hung_marker(&path));
+    let adopted = uds_local_socket::tokio::Listener::try_from(descriptor);
+    adopted.map(Listener::from).map_err(|source| ListenError::Io { path, source })
+}
+
 /// Answers until the front's `stop` is cancelled, then drains.
 pub(crate) async fn serve(listener: Listener, front: Arc<Front>) {
     let (connections, publishing) = (TaskTracker::new(), TaskTracker::new());
@@ -74,6 +84,7 @@ pub(crate) async fn serve(listener: Listener, front: Arc<Front>) {
             }
         }
     }
+    service::stopping();
     drop(listener);
     publishing.close();
     let end = Instant::now() + DRAIN;

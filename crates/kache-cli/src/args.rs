@@ -1,20 +1,40 @@
 //! The command line: names, help texts, examples. Nothing happens here.
 
+use crate::words;
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
 
 /// A build cache for Rust: what rustc made once is restored from then on.
 #[derive(Debug, Parser)]
-#[command(name = "kache", version, after_help = HELP, disable_help_subcommand = true, arg_required_else_help = true)]
+#[command(name = "kache", version, help_template = HELP, disable_help_subcommand = true, arg_required_else_help = true)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
+/// By what people are up to; a command that is missing here fails a test.
 const HELP: &str = "\
+{about}
+
+Usage: kache COMMAND, and `kache COMMAND --help` says more
+
+  exec             Run a build through the cache
+  start, stop      Start kached in the background; stop it
+  status           Is kached running, where, and how full is its store?
+  stats            What became of the builds' compiles
+  list             What the store holds
+  verify           Re-hash the store
+  gc, purge        Remove what is old or too much; remove everything
+  sync, flush      Move artifacts from and to the team's bucket; wait for it
+  config           Show or check the configuration
+  completions      Print a script that completes commands in a shell
+
 Set RUSTC_WRAPPER=kache-shim to use a running kached without `kache exec`.
 Exit codes: 0 done, 1 failed or found something, 2 wrong command line or
-configuration, 3 kached isn't running. `exec` passes on the command's own.";
+configuration, 3 kached isn't running. `exec` passes on the command's own.
+";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -32,8 +52,41 @@ pub(crate) enum Command {
     /// Show what became of the builds' compiles
     Stats(Stats),
     /// Re-hash the store
-    #[command(after_help = "Works with kached running or not. Exit code 1: something was found.\n\nExample: kache verify")]
-    Verify,
+    Verify(Verify),
+    /// Show what the store holds
+    List(List),
+    /// Remove what is too old, and what is too much
+    Gc(Gc),
+    /// Remove everything, or everything of one crate
+    Purge(Purge),
+    /// Show or check the configuration
+    #[command(after_help = "\
+Examples:
+  kache config show
+  kache config check && kache start
+
+It is the configuration of a kached that is started from here. Exit code 2:
+something is wrong with it.")]
+    Config {
+        #[command(subcommand)]
+        question: ConfigQuestion,
+    },
+    /// Print a script that completes commands in a shell
+    #[command(after_help = "\
+Examples:
+  kache completions bash > ~/.local/share/bash-completion/completions/kache
+  kache completions zsh > ~/.zfunc/_kache
+  kache completions fish > ~/.config/fish/completions/kache.fish")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write man pages into a directory: for packages
+    #[command(hide = true)]
+    Man {
+        /// The directory
+        dir: PathBuf,
+    },
     /// Wait until the team's bucket has everything that was built here
     Flush(Flush),
     /// Move artifacts between this machine and the team's bucket
@@ -118,6 +171,95 @@ pub(crate) struct Sync {
     pub(crate) dry_run: bool,
 }
 
+/// Hashes every blob again and looks for each artifact's blobs. Works with kached
+/// running or not.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kache verify
+  kache verify --repair
+
+Exit code 1: something was found, and not removed.")]
+pub(crate) struct Verify {
+    /// Remove artifacts that can't be restored; builds make them again
+    #[arg(long)]
+    pub(crate) repair: bool,
+}
+
+/// Lists artifacts, most recently used first. Works with kached running or not.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kache list
+  kache list --crate serde
+  kache list --json | jq 'map(.output_bytes) | add'")]
+pub(crate) struct List {
+    /// Only those whose package or crate has this name
+    #[arg(long = "crate", value_name = "NAME", value_parser = words::crate_name)]
+    pub(crate) name: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Removes artifacts that weren't used for longer than --max-age, then the least
+/// recently used ones while the store is larger than --max-size (or than the
+/// configuration allows), down to 90 % of it. kached does the latter by itself.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kache gc --max-age 30d
+  kache gc --max-size 5GiB --yes
+  kache gc --max-age 2w --dry-run")]
+pub(crate) struct Gc {
+    /// Unused for longer than this: 30d, 12h, 90m
+    #[arg(long, value_name = "AGE", value_parser = words::age)]
+    pub(crate) max_age: Option<Duration>,
+    /// More than this: 10GiB, 500M
+    #[arg(long, value_name = "SIZE", value_parser = words::size)]
+    pub(crate) max_size: Option<u64>,
+    /// Say what would be removed, and remove nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Don't ask
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+}
+
+/// Removes everything that the store holds, or what belongs to one crate. Works
+/// with kached running or not; builds make what they need again.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kache purge
+  kache purge --crate openssl-sys --yes
+  kache purge --dry-run")]
+pub(crate) struct Purge {
+    /// Only what belongs to a package or a crate of this name
+    #[arg(long = "crate", value_name = "NAME", value_parser = words::crate_name)]
+    pub(crate) name: Option<String>,
+    /// Say what would be removed, and remove nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Don't ask
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+}
+
+/// What of the configuration is asked for.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigQuestion {
+    /// Print every value and where it comes from; secrets aren't shown
+    #[command(after_help = "Example: kache config show")]
+    Show,
+    /// Print the files that are read, in order of rising weight
+    #[command(after_help = "Example: kache config path")]
+    Path,
+    /// Say whether the configuration can be used
+    #[command(after_help = "Example: kache config check")]
+    Check,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Become {
     /// The program
@@ -134,13 +276,29 @@ mod tests {
         Arguments::command().debug_assert();
     }
 
+    fn fits_a_screen(command: &mut clap::Command) {
+        let help = command.clone().term_width(80).render_help().to_string();
+        assert!(help.lines().count() <= 24, "{help}");
+        assert!(help.lines().all(|line| line.chars().count() <= 80), "{help}");
+        command.get_subcommands_mut().for_each(fits_a_screen);
+    }
+
     #[test]
     fn help_fits_a_screen() {
-        for command in std::iter::once(&mut Arguments::command()).chain(Arguments::command().get_subcommands_mut()) {
-            let help = command.render_help().to_string();
-            assert!(help.lines().count() <= 24, "{help}");
-            assert!(help.lines().all(|line| line.chars().count() <= 80), "{help}");
-        }
+        fits_a_screen(&mut Arguments::command());
+    }
+
+    #[test]
+    fn the_first_screen_names_every_command() {
+        let help = Arguments::command().render_help().to_string();
+        let commands = help.lines().filter_map(|line| Some(line.strip_prefix("  ")?.split("  ").next()?.split(", ")));
+        let mut named: Vec<&str> = commands.flatten().collect();
+        let command = Arguments::command();
+        let mut known: Vec<&str> =
+            command.get_subcommands().filter(|command| !command.is_hide_set()).map(clap::Command::get_name).collect();
+        named.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(named, known);
     }
 
     #[test]

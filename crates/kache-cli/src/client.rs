@@ -34,6 +34,11 @@ impl Client {
         self.ask(Method::GET, target, Some(SHORT))
     }
 
+    /// The same with another bound; `None` waits for ever.
+    pub(crate) fn get_for(&self, target: &str, bound: Option<Duration>) -> Result<String, Error> {
+        self.ask(Method::GET, target, bound)
+    }
+
     /// `GET target`, as JSON.
     pub(crate) fn get_json<T: DeserializeOwned>(&self, target: &str) -> Result<T, Error> {
         parse(&format!("GET {target}"), &self.get(target)?)

@@ -1,8 +1,12 @@
 //! One module per command; this one hands over to it.
 
+mod config;
 mod daemonise;
 mod exec;
 mod flush;
+mod gc;
+mod list;
+mod papers;
 mod start;
 mod stats;
 mod status;
@@ -22,7 +26,13 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Error> {
         Command::Stop => stop::run(),
         Command::Status => status::run(),
         Command::Stats(options) => stats::run(&options),
-        Command::Verify => verify::run(),
+        Command::Verify(options) => verify::run(&options),
+        Command::List(options) => list::run(&options),
+        Command::Gc(options) => gc::gc(&options),
+        Command::Purge(options) => gc::purge(&options),
+        Command::Config { question } => config::run(&question),
+        Command::Completions { shell } => Ok(papers::completions(shell)),
+        Command::Man { dir } => papers::man(&dir),
         Command::Flush(options) => flush::run(&options),
         Command::Sync(options) => sync::run(&options),
         Command::Become(target) => Err(daemonise::become_daemon(&target.program)),

@@ -38,6 +38,8 @@ pub(crate) enum Error {
     Store(String),
     #[error("{0}")]
     Sync(String),
+    #[error("nobody can be asked here: pass --yes to {doing}, or --dry-run to see what would go")]
+    NoConsent { doing: &'static str },
 }
 
 /// The last lines that a daemon wrote, below an error's first line.
@@ -61,8 +63,14 @@ impl Error {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::NotRunning { .. } => exit::NOT_RUNNING,
-            Self::Config(_) | Self::Socket(_) => exit::USAGE,
+            Self::Config(_) | Self::Socket(_) | Self::NoConsent { .. } => exit::USAGE,
             _ => exit::FAILED,
         }
     }
+}
+
+/// An error with its causes, on one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -3,15 +3,19 @@
 //! Promises: exit codes as in [`exit`]; answers go to stdout, everything else to stderr; no colour unless a terminal reads it.
 //! Called with a compiler's path as first argument (`RUSTC_WRAPPER=kache`) it does what the shim does, before anything else.
 //!
-//! Deliberately absent: the cache itself. Everything but `verify` without a daemon is a question over the daemon's socket.
+//! Deliberately absent: the cache itself. What can be asked of a daemon is asked over its socket; without one, housekeeping opens the store under
+//! its lock.
 
 mod args;
 mod client;
 mod command;
+mod consent;
 mod error;
+mod holder;
 mod place;
 mod show;
 mod stats;
+mod words;
 
 use clap::Parser as _;
 use std::ffi::{OsStr, OsString};

@@ -23,6 +23,11 @@ pub(crate) fn note(text: impl fmt::Display) {
     let _ = writeln!(anstream::stderr(), "{BOLD}kache:{BOLD:#} {text}");
 }
 
+/// Something that is answered on the same line.
+pub(crate) fn question(text: impl fmt::Display) {
+    let _ = write!(anstream::stderr(), "{BOLD}kache:{BOLD:#} {text} [y/N] ");
+}
+
 /// Something that an operator should look at; the work goes on.
 pub(crate) fn warning(text: impl fmt::Display) {
     let _ = writeln!(anstream::stderr(), "{YELLOW}kache: warning:{YELLOW:#} {text}");
@@ -50,9 +55,26 @@ pub(crate) fn duration(secs: f64) -> String {
     }
 }
 
+/// How long ago, in the unit that matters.
+pub(crate) fn age(secs: u64) -> String {
+    match secs {
+        0..60 => format!("{secs} s"),
+        60..3600 => format!("{} min", secs / 60),
+        3600..86400 => format!("{} h", secs / 3600),
+        _ => format!("{} d", secs / 86400),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ages_are_shown_in_one_unit() {
+        for (secs, text) in [(0, "0 s"), (119, "1 min"), (7200, "2 h"), (200_000, "2 d")] {
+            assert_eq!(age(secs), text);
+        }
+    }
 
     #[test]
     fn durations_are_shown_in_two_units() {

@@ -9,8 +9,10 @@
 mod env;
 mod error;
 mod layers;
+mod log;
 mod remote;
 mod secret;
+mod settings;
 mod size;
 
 pub use env::{Environment, NamedVariable, VARIABLES};
@@ -18,6 +20,7 @@ pub use error::ConfigError;
 pub use layers::Origin;
 pub use remote::{CompressionLevel, KeyPair, RemoteConfig, RemoteMode};
 pub use secret::Secret;
+pub use settings::Setting;
 pub use size::{ByteSize, ParseSizeError, default_max_size};
 
 use layers::Layers;
@@ -31,7 +34,7 @@ use std::path::{Path, PathBuf};
 pub struct Config {
     /// `[cache]`.
     pub cache: CacheConfig,
-    /// `log`, `KACHE_LOG`: filter directives as `tracing-subscriber` reads them. Not checked here.
+    /// `log`, `KACHE_LOG`: filter directives as `tracing-subscriber` reads them.
     pub log: String,
     /// `KACHE_*` variables that mean nothing, with the nearest known name where one is near. Sorted.
     pub unknown_variables: Vec<UnknownVariable>,
@@ -184,6 +187,7 @@ pub const KEYS: &[&str] = &[
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Values {
+    #[serde(deserialize_with = "log::directives")]
     log: String,
     cache: CacheValues,
 }

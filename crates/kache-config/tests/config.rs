@@ -103,6 +103,10 @@ fn an_error_in_a_hidden_layer_is_found_and_blamed_on_it() {
 fn a_wrong_value_is_named_with_file_key_and_expectation() {
     for (file, message) in [
         ("log = 3", "`log`: expected a string, found 3"),
+        (
+            "log = 'kached=trcae,info'",
+            "`log`: expected a level (off, error, warn, info, debug, trace), or such as kached=debug,warn, found \"kached=trcae,info\"",
+        ),
         ("cache = 3", "`cache`: expected a table, found 3"),
         ("[cache]\nsalt = ['a']", "`cache.salt`: expected a string, found a list"),
         ("[cache]\nremap = 'yes'", "`cache.remap`: expected a boolean, found \"yes\""),
@@ -139,6 +143,22 @@ fn a_wrong_variable_is_named() {
         setup.load(&[("KACHE_MAX_SIZE", "10 elephants")]).unwrap_err(),
         "KACHE_MAX_SIZE: expected a size such as 10GiB, 500MB or a number of bytes, found \"10 elephants\""
     );
+    for (name, value, expected) in [
+        ("KACHE_LOG", "inof", "a level (off, error, warn, info, debug, trace), or such as kached=debug,warn, found \"inof\""),
+        ("KACHE_LOG", "info,", "a level (off, error, warn, info, debug, trace), or such as kached=debug,warn, found \"info,\""),
+        ("KACHE_S3_BUCKET", "a b", "a bucket's name, without slashes, found \"a b\""),
+        ("KACHE_S3_BUCKET", "s3://b", "a bucket's name, without slashes, found \"s3://b\""),
+    ] {
+        assert_eq!(setup.load(&[(name, value)]).unwrap_err(), format!("{name}: expected {expected}"));
+    }
+    for (name, value, expected) in [
+        ("KACHE_REMOTE_MODE", "readonly", "\"read-write\" or \"read-only\" or \"off\", found \"readonly\""),
+        ("KACHE_S3_ENDPOINT", "minio:9000", "a URL such as https://s3.example.com, found \"minio:9000\""),
+        ("KACHE_S3_PREFIX", "../x", "a prefix such as artifacts or team/artifacts, found \"../x\""),
+    ] {
+        assert_eq!(setup.load(&[("KACHE_S3_BUCKET", "b"), (name, value)]).unwrap_err(), format!("{name}: expected {expected}"));
+    }
+    assert_eq!(setup.load(&[("KACHE_LOG", "kached=DEBUG, warn,h2::x=off")]).unwrap().log, "kached=DEBUG, warn,h2::x=off");
     assert_eq!(setup.load(&[("KACHE_CACHE_DIR", "here")]).unwrap_err(), "KACHE_CACHE_DIR: expected an absolute path, found \"here\"");
     assert_eq!(setup.load(&[("KACHE_MAX_SIZE", "")]).unwrap().cache.max_size, None, "empty is unset");
 }
@@ -220,4 +240,42 @@ fn secrets_are_never_printed() {
     let env: Environment = vars.into_iter().collect();
     assert!(!format!("{config:?} {env:?}").contains("hushhush"));
     assert_eq!(config.cache.remote.unwrap().key_pair.unwrap().secret_key.expose(), "hushhush");
+}
+
+#[test]
+fn settings_are_listed_with_their_origins_and_without_secrets() {
+    let setup = Setup::new();
+    setup.write(
+        "user.toml",
+        "[cache]\nmax_size = '10GiB'\n[cache.remote]\ntype = 's3'\nbucket = 'team'\nendpoint = 'http://u:hunter2@h:1/x'",
+    );
+    let vars = [("KACHE_LOG", "warn"), ("KACHE_S3_ACCESS_KEY", "AKIA"), ("KACHE_S3_SECRET_KEY", "hunter3")];
+    let settings = setup.load(&vars).unwrap().settings();
+    let line = |setting: &kache_config::Setting| {
+        format!("{} = {} ({})", setting.name, setting.value, setting.origin).replace(&setup.0.path().display().to_string(), "DIR")
+    };
+    let dir = if cfg!(target_os = "macos") { "/home/u/Library/Caches/kache" } else { "/home/u/.cache/kache" };
+    assert_eq!(
+        settings.iter().map(line).collect::<Vec<_>>(),
+        [
+            "log = \"warn\" (KACHE_LOG)",
+            &format!("cache.dir = \"{dir}\" (default)"),
+            "cache.max_size = \"10 GiB\" (DIR/user.toml)",
+            "cache.salt = \"\" (default)",
+            "cache.remap = true (default)",
+            "cache.remote.type = \"s3\" (DIR/user.toml)",
+            "cache.remote.bucket = \"team\" (DIR/user.toml)",
+            "cache.remote.endpoint = \"http://…@h:1/x\" (DIR/user.toml)",
+            "cache.remote.region = - (default)",
+            "cache.remote.profile = - (default)",
+            "cache.remote.prefix = \"artifacts\" (default)",
+            "cache.remote.mode = \"read-write\" (default)",
+            "cache.remote.concurrency = 64 (default)",
+            "cache.remote.wait_ms = 3000 (default)",
+            "cache.remote.compression_level = 3 (default)",
+            "KACHE_S3_ACCESS_KEY = (set) (KACHE_S3_ACCESS_KEY)",
+            "KACHE_S3_SECRET_KEY = (set) (KACHE_S3_SECRET_KEY)",
+        ]
+    );
+    assert_eq!(Setup::new().load(&[]).unwrap().settings().len(), 5, "no remote, nothing of it");
 }

@@ -1,4 +1,4 @@
-//! Letting artifacts go: for want of space, for age, or because they are damaged.
+//! Letting artifacts go: for want of space, for age, because they are damaged, or because somebody says so.
 //!
 //! **Order.** Input sets (when their unit has no other artifact), artifact, mark of a pending upload and blob records go in one transaction;
 //! blob files go after that transaction is durable. A process that is killed in between leaves blobs that nothing refers to, never an
@@ -32,6 +32,18 @@ pub struct GcLimit {
     pub max_age: Option<Duration>,
 }
 
+impl GcLimit {
+    /// A last use before this is too long ago.
+    pub(crate) fn oldest(&self, now_millis: u64) -> Option<u64> {
+        self.max_age.map(|age| now_millis.saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)))
+    }
+
+    /// How much of `bytes` may be left.
+    pub(crate) fn target(&self, bytes: u64) -> u64 {
+        if bytes > self.max_bytes { self.max_bytes / 10 * 9 } else { u64::MAX }
+    }
+}
+
 /// What went.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GcReport {
@@ -54,6 +66,16 @@ impl Store {
         Ok(report)
     }
 
+    /// Lets these artifacts go, pinned or not; ones that there aren't are left out.
+    ///
+    /// # Errors
+    /// What the index said.
+    pub fn purge(&self, keys: &[ArtifactKey]) -> Result<GcReport, StoreError> {
+        let report = self.0.purge(keys)?;
+        self.0.settle()?;
+        Ok(report)
+    }
+
     /// Lets one artifact go, pinned or not. False if there was none.
     ///
     /// # Errors
@@ -71,9 +93,9 @@ impl Store {
 impl Inner {
     pub(crate) fn gc(&self, limit: GcLimit) -> Result<GcReport, StoreError> {
         let _turn = self.keeper.collecting();
-        let oldest = limit.max_age.map(|age| now_millis().saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)));
+        let oldest = limit.oldest(now_millis());
         let before = self.shelf().bytes();
-        let target = if before > limit.max_bytes { limit.max_bytes / 10 * 9 } else { u64::MAX };
+        let target = limit.target(before);
         let mut report = GcReport::default();
         let mut candidates = self.shelf().by_age().into_iter().peekable();
         loop {
@@ -86,6 +108,19 @@ impl Inner {
             report.freed_bytes += self.remove(&batch)?;
         }
         report.removed_bytes = before.saturating_sub(self.shelf().bytes());
+        Ok(report)
+    }
+
+    fn purge(&self, keys: &[ArtifactKey]) -> Result<GcReport, StoreError> {
+        let mut report = GcReport::default();
+        for batch in keys.chunks(BATCH) {
+            let _writer = self.writer();
+            let before = self.shelf().bytes();
+            let there: Vec<ArtifactKey> = batch.iter().filter(|key| self.shelf().artifact(key).is_some()).copied().collect();
+            report.artifacts += there.len() as u64;
+            report.freed_bytes += self.remove(&there)?;
+            report.removed_bytes += before.saturating_sub(self.shelf().bytes());
+        }
         Ok(report)
     }
 
@@ -116,14 +151,7 @@ impl Inner {
 
     /// What an artifact takes at most.
     fn disk_bytes(&self, shelf: &crate::shelf::Shelf, key: &ArtifactKey) -> u64 {
-        let outputs = self.index.read(|transaction| {
-            let table = transaction.open_table(ARTIFACTS)?;
-            let row = table.get(key.0.as_bytes())?;
-            Ok(row
-                .and_then(|row| decode::<Artifact>("artifacts", &key.0, row.value()).ok())
-                .map_or(Vec::new(), |artifact| artifact.outputs))
-        });
-        let blobs = outputs.unwrap_or_default();
+        let blobs = self.outputs(key);
         blobs.iter().filter_map(|output| Some(shelf.blob(&output.blob)?.disk_bytes())).sum::<u64>()
             + shelf.artifact(key).map_or(0, |entry| u64::from(entry.row_bytes))
     }
@@ -158,7 +186,7 @@ impl Inner {
         Ok(bytes)
     }
 
-    fn unshared_bytes(&self, id: &BlobId) -> u64 {
+    pub(crate) fn unshared_bytes(&self, id: &BlobId) -> u64 {
         fs::symlink_metadata(self.layout.blob(id)).map_or(0, |there| if there.nlink() == 1 { there.blocks() * 512 } else { 0 })
     }
 

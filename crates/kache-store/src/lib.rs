@@ -14,6 +14,7 @@ mod keeper;
 mod layout;
 mod memo;
 mod place;
+mod preview;
 mod publish;
 mod shelf;
 mod stage;
@@ -81,6 +82,14 @@ pub struct Summary {
     pub pending_upload: bool,
     /// Whether it is good on other machines: not bound to paths, not made by continuing an incremental session.
     pub shareable: bool,
+}
+
+impl Summary {
+    /// Whether its package or its crate bears this name; `-` and `_` are equal.
+    pub fn is_of(&self, name: &str) -> bool {
+        let same = |own: &str| own.replace('-', "_") == name.replace('-', "_");
+        same(&self.package) || same(&self.crate_name)
+    }
 }
 
 /// The open store. Dropping it writes everything out and gives the directory free.

@@ -134,14 +134,22 @@ impl Machine {
     ///
     /// # Panics
     /// If it can't be started.
-    pub fn spawn(&self, mut command: Command) -> Child {
+    pub fn spawn(&self, command: Command) -> Child {
+        self.spawn_reading(command, Stdio::null())
+    }
+
+    /// The same with a standard input.
+    ///
+    /// # Panics
+    /// As [`Machine::spawn`].
+    pub fn spawn_reading(&self, mut command: Command, stdin: impl Into<Stdio>) -> Child {
         let log = File::create(self.path("kached.log")).expect("the daemon's log");
         let own: Vec<_> = command.get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned()))).collect();
         let prepared = self.plain(Path::new("/")).command();
         command.env_clear().envs(prepared.get_envs().filter_map(|(name, value)| Some((name, value?)))).envs(own);
         command.env("KACHE_CACHE_DIR", self.cache_dir()).env("KACHE_CONFIG", self.config());
         command.envs(self.settings.iter().map(|(name, value)| (name, value)));
-        command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command.current_dir("/").stdin(stdin).stdout(Stdio::null()).stderr(log);
         command.spawn().unwrap_or_else(|error| panic!("start {command:?}: {error}"))
     }
 

@@ -17,6 +17,9 @@ pub(crate) struct Status {
     pub(crate) uptime_secs: f64,
     pub(crate) socket: String,
     pub(crate) cache_dir: String,
+    /// A service manager listens, and starts a daemon for the next connection.
+    #[serde(default)]
+    pub(crate) activated: bool,
     #[serde(default)]
     pub(crate) unknown_variables: Vec<String>,
     #[serde(default)]
@@ -51,7 +54,7 @@ fn add_all(out: &mut String, name: &str, values: &[String]) {
 }
 
 fn text(status: &Status, stats: &Stats, mut own_unknown: Vec<String>) -> String {
-    let Status { version, pid, uptime_secs, socket, cache_dir, unknown_variables, notices } = status;
+    let Status { version, pid, uptime_secs, socket, cache_dir, unknown_variables, notices, activated: _ } = status;
     let mut out = format!("{BOLD}kached {version}{BOLD:#}, pid {pid}, up {}\n", show::duration(*uptime_secs));
     let store = stats.store;
     let fill = match store.max_bytes {

@@ -27,6 +27,9 @@ pub(crate) fn run() -> Result<ExitCode, Error> {
         return Err(Error::StillRunning { pid: status.pid, after: BOUND });
     }
     show::answer(format_args!("kached stopped (pid {})", status.pid));
+    if status.activated {
+        show::note("its service starts it again for the next build; to end that: `systemctl --user stop kached.socket`");
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -2,6 +2,7 @@
 
 mod exec;
 mod fake;
+mod housekeeping;
 mod map;
 mod questions;
 mod readme;

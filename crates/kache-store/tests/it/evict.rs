@@ -160,3 +160,48 @@ fn collecting_publishing_and_restoring_at_once_loses_nothing_that_is_held() {
     store.gc(limit(0)).unwrap();
     assert_eq!((store.usage().blobs, files(&dir.path().join("s/blobs-v1")).len()), (0, 0));
 }
+
+#[test]
+fn a_preview_tells_what_then_happens_and_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    for index in 0..8 {
+        // Two and two share their second blob.
+        publish(&store, &format!("n{index}"), &[&megabyte(&format!("n{index}")), &megabyte(&format!("shared {}", index / 2))]);
+        next_millisecond();
+    }
+    let before = store.usage();
+    for limit in [
+        limit(1 << 40),
+        limit(7 * MIB as u64),
+        limit(0),
+        GcLimit { max_bytes: 1 << 40, max_age: Some(Duration::from_secs(3600)) },
+        GcLimit { max_bytes: 1 << 40, max_age: Some(Duration::ZERO) },
+    ] {
+        let copy = tempfile::tempdir().unwrap();
+        let preview = store.gc_preview(limit);
+        store.flush().unwrap();
+        snapshot(dir.path(), copy.path());
+        let copy = open(copy.path());
+        assert_eq!(copy.gc(limit).unwrap(), preview, "{limit:?}");
+    }
+    assert_eq!(store.usage(), before);
+}
+
+#[test]
+fn a_purge_takes_what_it_is_told_and_leaves_the_rest_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    publish(&store, "a-b", &[b"one", b"shared"]);
+    publish(&store, "c", &[b"two", b"shared"]);
+    let of = |name: &str| store.artifacts().filter(|summary| summary.is_of(name)).map(|summary| summary.key).collect::<Vec<_>>();
+    assert_eq!((of("a_b"), of("a-b"), of("a")), (vec![key("a-b")], vec![key("a-b")], vec![]));
+    let doomed = [key("a-b"), key("never was")];
+    let preview = store.purge_preview(&doomed);
+    let report = store.purge(&doomed).unwrap();
+    assert_eq!((report, report.artifacts, report.freed_bytes), (preview, 1, 4096));
+    assert!(store.contains(&key("c")) && !store.contains(&key("a-b")));
+    assert_eq!(store.verify(Repair::No, &mut |_| {}).unwrap().findings, []);
+    assert_eq!(store.purge(&[key("c")]).unwrap().artifacts, 1);
+    assert_eq!((store.usage().bytes, files(&dir.path().join("blobs-v1")).len()), (0, 0));
+}

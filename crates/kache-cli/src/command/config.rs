@@ -1,0 +1,51 @@
+//! `kache config`: what the configuration says, where it stands, and whether it is right.
+//!
+//! It is the configuration of a daemon that is started from here. One that runs already may have been started with other variables.
+
+use crate::args::ConfigQuestion;
+use crate::error::Error;
+use crate::show::DIM;
+use crate::{place, show};
+use kache_config::{Config, Files, Setting};
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+pub(crate) fn run(question: &ConfigQuestion) -> Result<ExitCode, Error> {
+    match question {
+        ConfigQuestion::Show => show::answer(table(&place::config()?.settings())),
+        ConfigQuestion::Path => show::answer(paths()),
+        ConfigQuestion::Check => check(&place::config()?),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn table(settings: &[Setting]) -> String {
+    let width = |of: fn(&Setting) -> &str| settings.iter().map(|setting| of(setting).chars().count()).max().unwrap_or(0);
+    let (names, values) = (width(|setting| setting.name), width(|setting| &setting.value));
+    let mut out = String::new();
+    for Setting { name, value, origin } in settings {
+        let _ = writeln!(out, "{name:<names$}  {value:<values$}  {DIM}{origin}{DIM:#}");
+    }
+    out.truncate(out.trim_end().len());
+    out
+}
+
+/// The files, in order of rising weight.
+fn paths() -> String {
+    let files = match Files::from_environment(&place::environment()) {
+        Files::Standard(files) => files,
+        Files::Named(file) => vec![file],
+    };
+    let line = |file: std::path::PathBuf| format!("{}{}", file.display(), if file.exists() { "" } else { "  (absent)" });
+    files.into_iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn check(config: &Config) {
+    for variable in &config.unknown_variables {
+        show::warning(format_args!("unknown variable {variable}"));
+    }
+    for notice in &config.notices {
+        show::warning(notice);
+    }
+    show::answer(format_args!("the configuration is good ({} read)", show::count(config.files.len() as u64, "file", "files")));
+}

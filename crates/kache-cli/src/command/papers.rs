@@ -1,0 +1,24 @@
+//! `kache completions` and `kache man`: what the command line says of itself, for shells and for `man`.
+
+use crate::args::Arguments;
+use crate::error::Error;
+use crate::show;
+use clap::CommandFactory as _;
+use clap_complete::Shell;
+use std::path::Path;
+use std::process::ExitCode;
+
+pub(crate) fn completions(shell: Shell) -> ExitCode {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "kache", &mut script);
+    show::answer(String::from_utf8_lossy(&script).trim_end());
+    ExitCode::SUCCESS
+}
+
+/// One page for `kache`, and one for each command.
+pub(crate) fn man(dir: &Path) -> Result<ExitCode, Error> {
+    let fail = |source| Error::io(dir.display().to_string(), source);
+    std::fs::create_dir_all(dir).map_err(fail)?;
+    clap_mangen::generate_to(Arguments::command(), dir).map_err(fail)?;
+    Ok(ExitCode::SUCCESS)
+}
