@@ -9,6 +9,7 @@ mod crashes;
 mod daemon;
 mod damage;
 mod diagnostics;
+mod doctor;
 mod edits;
 mod freshness;
 mod incremental;

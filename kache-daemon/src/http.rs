@@ -10,6 +10,8 @@
 //! | `GET /v1/artifacts`, `POST /v1/gc`, `POST /v1/purge`, `POST /v1/verify` | see [`crate::housekeeping`] |
 //! | `POST /v1/sync` | moves artifacts as the JSON in its body orders; answers with a line of JSON for each event |
 //! | `POST /v1/flush?timeout_ms=N` | waits until the bucket has everything, tells what is left |
+//! | `POST /v1/sees` | whether the daemon sees the directory that the JSON in the body names by path, device and inode |
+//! | `POST /v1/remote/check?write=1` | tries the bucket out; `null` without one |
 //! | `POST /v1/stop` | drains and ends the daemon |
 
 use crate::bucket::Unflushed;
@@ -24,8 +26,9 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use kache_store::Store;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::convert::Infallible;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -69,6 +72,7 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(front: Arc<Front>, 
         async move {
             Ok::<_, Infallible>(match (request.method(), request.uri().path()) {
                 (&Method::POST, "/v1/sync") => front.sync(request.into_body()).await,
+                (&Method::POST, "/v1/sees") => sees(request.into_body()).await.map(BodyExt::boxed),
                 (method, _) => front.answer(method, request.uri()).await.map(BodyExt::boxed),
             })
         }
@@ -92,14 +96,18 @@ impl Front {
             (&Method::POST, "/v1/purge") => self.housekeeping(uri.query(), housekeeping::purge).await,
             (&Method::POST, "/v1/verify") => self.housekeeping(uri.query(), housekeeping::verify).await,
             (&Method::POST, "/v1/flush") => self.flush(uri.query()).await,
+            (&Method::POST, "/v1/remote/check") => match &self.engine.bucket {
+                Some(bucket) => json(&bucket.check(uri.query() == Some("write=1")).await),
+                None => json(&()),
+            },
             (&Method::POST, "/v1/stop") => {
                 self.stop.cancel();
                 text(StatusCode::OK, "stopping\n")
             }
             (
                 _,
-                "/v1/artifacts" | "/v1/gc" | "/v1/purge" | "/healthz" | "/v1/stats" | "/v1/stats/zero" | "/metrics" | "/v1/status"
-                | "/v1/verify" | "/v1/flush" | "/v1/sync" | "/v1/stop",
+                "/v1/artifacts" | "/v1/remote/check" | "/v1/sees" | "/v1/gc" | "/v1/purge" | "/healthz" | "/v1/stats" | "/v1/stats/zero"
+                | "/metrics" | "/v1/status" | "/v1/verify" | "/v1/flush" | "/v1/sync" | "/v1/stop",
             ) => text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n"),
             _ => text(StatusCode::NOT_FOUND, "not found\n"),
         }
@@ -149,10 +157,9 @@ impl Front {
             let advice = "no bucket is configured: set KACHE_S3_BUCKET or [cache.remote], and a mode other than off\n";
             return text(StatusCode::CONFLICT, advice).map(BodyExt::boxed);
         };
-        let order = match Limited::new(body, MAX_ORDER).collect().await.map(|body| serde_json::from_slice(&body.to_bytes())) {
-            Ok(Ok(order)) => order,
-            Ok(Err(error)) => return text(StatusCode::BAD_REQUEST, &format!("{error}\n")).map(BodyExt::boxed),
-            Err(error) => return text(StatusCode::BAD_REQUEST, &format!("{error}\n")).map(BodyExt::boxed),
+        let order = match order(body).await {
+            Ok(order) => order,
+            Err(why) => return text(StatusCode::BAD_REQUEST, &why).map(BodyExt::boxed),
         };
         let (sender, events) = tokio::sync::mpsc::unbounded_channel();
         tokio::spawn(Arc::clone(bucket).sync(order, sender));
@@ -181,6 +188,29 @@ impl Front {
             Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
         }
     }
+}
+
+/// A directory as somebody else sees it.
+#[derive(Deserialize)]
+struct Sight {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+async fn sees(body: Incoming) -> Response<Full<Bytes>> {
+    let sight: Sight = match order(body).await {
+        Ok(sight) => sight,
+        Err(why) => return text(StatusCode::BAD_REQUEST, &why),
+    };
+    let same = std::fs::metadata(&sight.path).is_ok_and(|found| (found.dev(), found.ino()) == (sight.device, sight.inode));
+    json(&same)
+}
+
+/// The JSON of a request's body.
+async fn order<T: serde::de::DeserializeOwned>(body: Incoming) -> Result<T, String> {
+    let body = Limited::new(body, MAX_ORDER).collect().await.map_err(|error| format!("{error}\n"))?;
+    serde_json::from_slice(&body.to_bytes()).map_err(|error| format!("{error}\n"))
 }
 
 fn json(value: &impl Serialize) -> Response<Full<Bytes>> {

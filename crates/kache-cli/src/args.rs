@@ -21,6 +21,8 @@ const HELP: &str = "\
 Usage: kache COMMAND, and `kache COMMAND --help` says more
 
   exec             Run a build through the cache
+  setup            Put kache in front of every build; undo that
+  doctor           Is everything as it should be? If not, what to do
   start, stop      Start kached in the background; stop it
   status           Is kached running, where, and how full is its store?
   stats            What became of the builds' compiles
@@ -53,6 +55,10 @@ pub(crate) enum Command {
     Stats(Stats),
     /// Re-hash the store
     Verify(Verify),
+    /// Put kache in front of every build, or undo that
+    Setup(Setup),
+    /// Look whether everything is as it should be
+    Doctor(Doctor),
     /// Show what the store holds
     List(List),
     /// Remove what is too old, and what is too much
@@ -169,6 +175,51 @@ pub(crate) struct Sync {
     /// Say what would be moved, and move nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+}
+
+/// Installs kached as a user's service that the first build starts, and names
+/// kache-shim as build.rustc-wrapper in Cargo's configuration. Says what it
+/// would change, and asks. Doing it again changes nothing.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kache setup --check
+  kache setup --yes
+  kache setup --remove
+
+Exit code 1: --check found changes to make, or another wrapper is in the way.")]
+pub(crate) struct Setup {
+    /// Say what would be changed, and change nothing
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Don't ask
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+    /// Leave the service out
+    #[arg(long)]
+    pub(crate) no_service: bool,
+    /// Take away what this command installed
+    #[arg(long)]
+    pub(crate) remove: bool,
+}
+
+/// Looks at configuration, programs, daemon, the wrapper that counts in this
+/// directory, disks and the team's bucket; says what is wrong and what to do.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kache doctor
+  kache doctor --write
+  kache doctor --json | jq -r '.lines[] | select(.level != \"ok\") | .text'
+
+Exit code: 0 all is well, 1 there are problems, 4 there are warnings only.")]
+pub(crate) struct Doctor {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Try to write to the bucket, too: stores an empty object that nobody reads
+    #[arg(long)]
+    pub(crate) write: bool,
 }
 
 /// Hashes every blob again and looks for each artifact's blobs. Works with kached

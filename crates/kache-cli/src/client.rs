@@ -31,12 +31,12 @@ impl Client {
 
     /// `GET target`, as text.
     pub(crate) fn get(&self, target: &str) -> Result<String, Error> {
-        self.ask(Method::GET, target, Some(SHORT))
+        self.ask(Method::GET, target, String::new(), Some(SHORT))
     }
 
     /// The same with another bound; `None` waits for ever.
     pub(crate) fn get_for(&self, target: &str, bound: Option<Duration>) -> Result<String, Error> {
-        self.ask(Method::GET, target, bound)
+        self.ask(Method::GET, target, String::new(), bound)
     }
 
     /// `GET target`, as JSON.
@@ -46,23 +46,28 @@ impl Client {
 
     /// `POST target`, without a body; `None` waits for ever.
     pub(crate) fn post(&self, target: &str, bound: Option<Duration>) -> Result<String, Error> {
-        self.ask(Method::POST, target, bound)
+        self.ask(Method::POST, target, String::new(), bound)
+    }
+
+    /// `POST target` with `body`; the answer as JSON.
+    pub(crate) fn post_json<T: DeserializeOwned>(&self, target: &str, body: String, bound: Option<Duration>) -> Result<T, Error> {
+        parse(&format!("POST {target}"), &self.ask(Method::POST, target, body, bound)?)
     }
 
     /// Whether a daemon is there. One that is there and silent is an error.
     pub(crate) fn is_up(&self) -> Result<bool, Error> {
-        match self.ask(Method::GET, "/healthz", Some(SHORT)) {
+        match self.ask(Method::GET, "/healthz", String::new(), Some(SHORT)) {
             Ok(_) => Ok(true),
             Err(Error::NotRunning { .. }) => Ok(false),
             Err(error) => Err(error),
         }
     }
 
-    fn ask(&self, method: Method, target: &str, bound: Option<Duration>) -> Result<String, Error> {
+    fn ask(&self, method: Method, target: &str, body: String, bound: Option<Duration>) -> Result<String, Error> {
         runtime()?.block_on(async {
             match bound {
-                None => self.exchange(method, target).await,
-                Some(bound) => match tokio::time::timeout(bound, self.exchange(method, target)).await {
+                None => self.exchange(method, target, body).await,
+                Some(bound) => match tokio::time::timeout(bound, self.exchange(method, target, body)).await {
                     Ok(answer) => answer,
                     Err(_) => Err(Error::Silent { socket: self.socket.clone(), after: bound }),
                 },
@@ -88,9 +93,9 @@ impl Client {
         })
     }
 
-    async fn exchange(&self, method: Method, target: &str) -> Result<String, Error> {
+    async fn exchange(&self, method: Method, target: &str, body: String) -> Result<String, Error> {
         let request = format!("{method} {target}");
-        let body = self.send(method, target, String::new()).await?.collect().await;
+        let body = self.send(method, target, body).await?.collect().await;
         let bytes = body.map_err(|error| Error::BrokenOff { request, cause: error.to_string() })?.to_bytes();
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }

@@ -2,11 +2,13 @@
 
 mod config;
 mod daemonise;
+mod doctor;
 mod exec;
 mod flush;
 mod gc;
 mod list;
 mod papers;
+mod setup;
 mod start;
 mod stats;
 mod status;
@@ -27,6 +29,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Error> {
         Command::Status => status::run(),
         Command::Stats(options) => stats::run(&options),
         Command::Verify(options) => verify::run(&options),
+        Command::Setup(options) => setup::run(&options),
+        Command::Doctor(options) => doctor::run(&options),
         Command::List(options) => list::run(&options),
         Command::Gc(options) => gc::gc(&options),
         Command::Purge(options) => gc::purge(&options),

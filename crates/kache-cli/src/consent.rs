@@ -1,19 +1,19 @@
-//! Asking before something is removed.
+//! Asking before something is removed or changed.
 //!
-//! Promise: nothing is removed without a yes: by `--yes`, or typed on a terminal. Where nobody can be asked, that is an error.
+//! Promise: nothing happens without a yes: by `--yes`, or typed on a terminal. Where nobody can be asked, that is an error.
 
 use crate::error::Error;
 use crate::show;
 use std::io::{BufRead as _, IsTerminal as _};
 
-/// Whether the question was answered by yes. `doing` completes "to …".
-pub(crate) fn given(yes: bool, question: &str, doing: &'static str) -> Result<bool, Error> {
+/// Whether the question was answered by yes. `doing` completes "to …"; `look` is the option that does nothing but tell.
+pub(crate) fn given(yes: bool, question: &str, doing: &'static str, look: &'static str) -> Result<bool, Error> {
     if yes {
         return Ok(true);
     }
     let stdin = std::io::stdin();
     if !stdin.is_terminal() {
-        return Err(Error::NoConsent { doing });
+        return Err(Error::NoConsent { doing, look });
     }
     show::question(question);
     let mut line = String::new();

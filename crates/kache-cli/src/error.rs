@@ -38,8 +38,12 @@ pub(crate) enum Error {
     Store(String),
     #[error("{0}")]
     Sync(String),
-    #[error("nobody can be asked here: pass --yes to {doing}, or --dry-run to see what would go")]
-    NoConsent { doing: &'static str },
+    #[error("nobody can be asked here: pass --yes to {doing}, or {look} to see what would be done")]
+    NoConsent { doing: &'static str, look: &'static str },
+    #[error("{0}")]
+    CargoConfig(#[from] crate::cargo_config::CargoConfigError),
+    #[error("{0}")]
+    Setup(String),
 }
 
 /// The last lines that a daemon wrote, below an error's first line.
@@ -63,7 +67,7 @@ impl Error {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::NotRunning { .. } => exit::NOT_RUNNING,
-            Self::Config(_) | Self::Socket(_) | Self::NoConsent { .. } => exit::USAGE,
+            Self::Config(_) | Self::Socket(_) | Self::NoConsent { .. } | Self::CargoConfig(_) => exit::USAGE,
             _ => exit::FAILED,
         }
     }

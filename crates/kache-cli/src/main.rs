@@ -7,6 +7,7 @@
 //! its lock.
 
 mod args;
+mod cargo_config;
 mod client;
 mod command;
 mod consent;
@@ -30,6 +31,8 @@ mod exit {
     pub(crate) const USAGE: u8 = 2;
     /// kached isn't running.
     pub(crate) const NOT_RUNNING: u8 = 3;
+    /// `doctor`: nothing is wrong, but something is worth a look.
+    pub(crate) const WARNED: u8 = 4;
     /// `exec`: the command could not be started.
     pub(crate) const NOT_STARTED: u8 = 126;
     /// `exec`: the command doesn't exist.

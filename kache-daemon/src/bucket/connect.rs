@@ -1,5 +1,6 @@
 //! From the configuration to an open bucket.
 
+use super::check::Whereabouts;
 use super::{Bucket, Settings};
 use kache_config::{Config, KeyPair, RemoteConfig, RemoteMode};
 use kache_remote::{AwsOptions, ProvideCredentials, RemoteError, S3Options, S3Remote, aws_credentials};
@@ -21,7 +22,8 @@ pub(crate) fn connect(config: &Config, store: &Arc<Store>) -> Result<Option<Arc<
     };
     let s3 = Arc::new(S3Remote::new(options)?);
     let settings = Settings { writes, wait: remote.wait, concurrency: remote.concurrency.get() as usize, level: remote.compression_level };
-    Ok(Some(Bucket::open(settings, s3, Arc::clone(store))))
+    let whereabouts = Whereabouts { s3, bucket: remote.bucket.clone(), region: remote.region.clone() };
+    Ok(Some(Bucket::open(settings, whereabouts, Arc::clone(store))))
 }
 
 fn credentials(remote: &RemoteConfig) -> Arc<dyn ProvideCredentials> {

@@ -13,6 +13,7 @@
 //! builds run as if there were none. Bytes enter the store only after [`kache_remote::unpack`] found them to be what was asked for.
 
 mod ahead;
+mod check;
 mod command;
 mod connect;
 mod fetches;
@@ -32,6 +33,7 @@ pub(crate) use snapshot::Snapshot;
 use crate::engine::Engine;
 use crate::question::Question;
 use ahead::Names;
+use check::Whereabouts;
 use fetches::{Fetches, Purpose};
 use kache_config::CompressionLevel;
 use kache_model::{Artifact, ArtifactKey};
@@ -75,6 +77,7 @@ pub(crate) struct Settings {
 pub(crate) struct Bucket {
     settings: Settings,
     remote: Arc<dyn Remote>,
+    whereabouts: Whereabouts,
     store: Arc<Store>,
     sessions: Sessions,
     fetches: Fetches,
@@ -104,11 +107,12 @@ pub(crate) struct Unflushed {
 
 impl Bucket {
     /// Begins to work on what is queued. To be called within the runtime.
-    pub(crate) fn open(settings: Settings, remote: Arc<dyn Remote>, store: Arc<Store>) -> Arc<Self> {
+    fn open(settings: Settings, whereabouts: Whereabouts, store: Arc<Store>) -> Arc<Self> {
         let left_behind = if settings.writes { store.pending_uploads().unwrap_or_default() } else { Vec::new() };
         let bucket = Arc::new(Self {
             settings,
-            remote,
+            remote: Arc::<kache_remote::S3Remote>::clone(&whereabouts.s3),
+            whereabouts,
             store,
             sessions: Sessions::default(),
             fetches: Fetches::default(),

@@ -25,7 +25,7 @@ fn carry_out(preview: Gone, dry_run: bool, yes: bool, work: impl FnOnce() -> Res
         show::answer("nothing to remove");
     } else if dry_run {
         show::answer(format_args!("would remove {}", sentence(preview)));
-    } else if consent::given(yes, &format!("Remove {}?", sentence(preview)), "remove artifacts")? {
+    } else if consent::given(yes, &format!("Remove {}?", sentence(preview)), "remove artifacts", "--dry-run")? {
         show::answer(format_args!("removed {}", sentence(work()?)));
     } else {
         show::answer("nothing was removed");

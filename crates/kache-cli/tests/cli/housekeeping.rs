@@ -5,7 +5,7 @@ use crate::{Place, check};
 use kache_model::{Artifact, ArtifactKey, ContentKey, Digest, InputSet, Mentions, Output, Role, UnitInputs, UnitKey};
 use kache_store::{Options, Publication, Store};
 
-const NOBODY: &str = "kache: error: nobody can be asked here: pass --yes to remove artifacts, or --dry-run to see what would go";
+const NOBODY: &str = "kache: error: nobody can be asked here: pass --yes to remove artifacts, or --dry-run to see what would be done";
 
 /// A store in the place's cache directory that holds one artifact of each of these packages, 64 KiB each.
 fn fill(place: &Place, packages: &[&str]) {

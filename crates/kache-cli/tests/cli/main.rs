@@ -1,5 +1,6 @@
 //! The command line against a daemon that only looks like one: texts, exit codes, signals, what a started daemon inherits.
 
+mod doctor;
 mod exec;
 mod fake;
 mod housekeeping;
@@ -7,6 +8,7 @@ mod map;
 mod questions;
 mod readme;
 mod service;
+mod setup;
 mod usage;
 
 use std::path::PathBuf;

@@ -5,7 +5,23 @@ use crate::{Place, check};
 #[test]
 fn every_help_exits_with_zero_and_shows_an_example() {
     let place = Place::new();
-    for command in ["exec", "start", "stop", "status", "stats", "verify", "list", "gc", "purge", "config", "completions", "sync", "flush"] {
+    for command in [
+        "exec",
+        "start",
+        "stop",
+        "status",
+        "stats",
+        "verify",
+        "list",
+        "gc",
+        "purge",
+        "config",
+        "completions",
+        "setup",
+        "doctor",
+        "sync",
+        "flush",
+    ] {
         let said = place.run(&[command, "--help"]);
         assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "{command}");
         assert!(

@@ -1,0 +1,65 @@
+//! The daemon: there, of this version, with this configuration, on this filesystem.
+
+use super::Line;
+use crate::client::{Client, SHORT};
+use crate::command::status::Status;
+use crate::error::Error;
+use kache_config::Config;
+use serde::Serialize;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+/// A directory as this process sees it.
+#[derive(Serialize)]
+struct Sight<'a> {
+    path: &'a Path,
+    device: u64,
+    inode: u64,
+}
+
+pub(super) fn look(client: &Client, config: Option<&Config>, dir: &Path, lines: &mut Vec<Line>) -> Option<Status> {
+    let status: Status = match client.get_json("/v1/status") {
+        Ok(status) => status,
+        Err(Error::NotRunning { .. }) => {
+            let advice = "`kache start` starts it, `kache setup` has it started by the first build";
+            lines.push(Line::problem("kached", "isn't running: builds run without the cache", advice));
+            return None;
+        }
+        Err(error) => {
+            lines.push(Line::problem("kached", error.to_string(), "`kache stop`, then `kache start`; its log says more"));
+            return None;
+        }
+    };
+    let how = if status.activated { ", a service" } else { "" };
+    lines.push(version(&status.version, format!("{} answers (pid {}{how})", status.version, status.pid)));
+    let other_dir = config.map(|config| &config.cache.dir).filter(|dir| dir.as_path() != Path::new(&status.cache_dir));
+    if let Some(own) = other_dir {
+        let text = format!("its cache directory is {}, this environment's would be {}", status.cache_dir, own.display());
+        lines.push(Line::warning("kached", text, "it was started with other settings; if they aren't meant, start it anew"));
+    }
+    lines.extend(status.notices.iter().map(|notice| Line::warning("kached", notice, "see its configuration")));
+    lines.extend(filesystem(client, dir));
+    Some(status)
+}
+
+fn version(version: &str, text: String) -> Line {
+    let own = env!("CARGO_PKG_VERSION");
+    if version == own {
+        return Line::ok("kached", text);
+    }
+    Line::warning("kached", format!("{text}, but this is kache {own}"), "`kache stop`; the next start takes the kached beside this kache")
+}
+
+fn filesystem(client: &Client, dir: &Path) -> Option<Line> {
+    let meta = std::fs::metadata(dir).ok()?;
+    let sight = serde_json::to_string(&Sight { path: dir, device: meta.dev(), inode: meta.ino() }).ok()?;
+    Some(match client.post_json::<bool>("/v1/sees", sight, Some(SHORT)) {
+        Ok(true) => Line::ok("files", format!("kached sees {} as it is seen here", dir.display())),
+        Ok(false) => Line::problem(
+            "files",
+            format!("kached doesn't see {} as it is seen here: compiles are bypassed", dir.display()),
+            "run kached inside the same container or sandbox",
+        ),
+        Err(error) => Line::warning("files", format!("not looked at: {error}"), "`kache stop`, then `kache start`"),
+    })
+}

@@ -1,0 +1,102 @@
+//! Tries the bucket out, for `kache doctor`: what an artifact's way needs, one request each.
+//!
+//! Reading asks for a build index under a name that no build has, and listing for the input sets of a package that nobody has, so both move nothing.
+//! Writing is tried only if it is asked for: it stores an empty build index under that same name, if nothing is there yet. `LAYOUT.md` knows it.
+
+use super::Bucket;
+use kache_model::Digest;
+use kache_remote::fetch_build_index;
+use kache_remote::{BuildIndex, Content, ErrorKind, ObjectName, PackageName, Priority, PutWhen, RemoteError, S3Remote, Scope};
+use serde::Serialize;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long one request may take, retries included.
+const BOUND: Duration = Duration::from_secs(20);
+
+/// The bucket as it was configured, beside what was found out about it since.
+#[derive(Clone, Debug)]
+pub(super) struct Whereabouts {
+    pub(super) s3: Arc<S3Remote>,
+    pub(super) bucket: String,
+    pub(super) region: Option<String>,
+}
+
+/// What came of it. Names are a contract with `kache doctor`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Checkup {
+    bucket: String,
+    endpoint: String,
+    /// Where the server says that the bucket is.
+    region: String,
+    configured_region: Option<String>,
+    /// Which source of credentials won.
+    credentials: String,
+    writes: bool,
+    read: Trial,
+    list: Trial,
+    /// `None`: not tried.
+    write: Option<Trial>,
+    /// Uploads since the daemon started.
+    puts: u64,
+    /// What the server has refused since then, by kind.
+    refused_uploads: usize,
+}
+
+/// One request.
+#[derive(Debug, Serialize)]
+struct Trial {
+    ok: bool,
+    millis: u128,
+    kind: Option<&'static str>,
+    detail: Option<String>,
+}
+
+impl Bucket {
+    /// See the module.
+    pub(crate) async fn check(&self, write: bool) -> Checkup {
+        let name = ObjectName::Build(Digest::from_bytes([0; 32]));
+        let read = trial(async { fetch_build_index(&*self.remote, &name, Priority::Demand).await.map(drop) }).await;
+        let nobody = PackageName::new("kache-doctor").map(Scope::Inputs).unwrap_or(Scope::All);
+        let list = trial(async { self.remote.list(&nobody, None).await.map(drop) }).await;
+        let write = match write && self.settings.writes {
+            true => Some(trial(self.store_nothing(&name)).await),
+            false => None,
+        };
+        let Whereabouts { s3, bucket, region } = &self.whereabouts;
+        let snapshot = self.remote.snapshot();
+        Checkup {
+            bucket: bucket.clone(),
+            endpoint: s3.endpoint(),
+            region: s3.region(),
+            configured_region: region.clone(),
+            credentials: snapshot.credential_source,
+            writes: self.settings.writes,
+            read,
+            list,
+            write,
+            puts: snapshot.puts,
+            refused_uploads: self.uploads.left().refused,
+        }
+    }
+
+    async fn store_nothing(&self, name: &ObjectName) -> Result<(), RemoteError> {
+        let empty = BuildIndex::default().write()?;
+        self.remote.put(name, Content::Bytes(empty.into()), PutWhen::Absent).await.map(drop)
+    }
+}
+
+async fn trial(request: impl Future<Output = Result<(), RemoteError>>) -> Trial {
+    let start = Instant::now();
+    let error = match tokio::time::timeout(BOUND, request).await {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(error),
+        Err(_) => Some(RemoteError::new(ErrorKind::Timeout, format!("no answer within {} s", BOUND.as_secs()))),
+    };
+    Trial {
+        ok: error.is_none(),
+        millis: start.elapsed().as_millis(),
+        kind: error.as_ref().map(|error| error.kind().name()),
+        detail: error.as_ref().map(|error| error.detail().to_owned()),
+    }
+}
