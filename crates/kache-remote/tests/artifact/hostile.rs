@@ -44,7 +44,7 @@ fn json_header(len: usize) -> [u8; BLOCK] {
     let bytes = header.as_mut_bytes();
     bytes[124..135].copy_from_slice(format!("{len:011o}").as_bytes());
     let sum: u32 = bytes.iter().enumerate().map(|(at, byte)| u32::from(if (148..156).contains(&at) { b' ' } else { *byte })).sum();
-    bytes[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+    bytes[148..155].copy_from_slice(format!("{sum:07o}").as_bytes());
     *bytes
 }
 
@@ -61,7 +61,7 @@ fn with_json(change: impl Fn(&str) -> String) -> Vec<u8> {
     header.as_mut_bytes()[124..135].copy_from_slice(format!("{:011o}", changed.len()).as_bytes());
     let sum: u32 =
         header.as_bytes().iter().enumerate().map(|(at, byte)| u32::from(if (148..156).contains(&at) { b' ' } else { *byte })).sum();
-    header.as_mut_bytes()[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+    header.as_mut_bytes()[148..155].copy_from_slice(format!("{sum:07o}").as_bytes());
     let mut out = header.as_bytes().to_vec();
     out.extend_from_slice(changed.as_bytes());
     out.resize(out.len().next_multiple_of(BLOCK), 0);
