@@ -37,7 +37,7 @@ pub struct Breaker {
 #[derive(Debug)]
 enum State {
     Closed { failures: u32 },
-    Open { until: Instant, pause: Duration, why: String },
+    Open { until: Instant, pause: Duration, why: String, forbidden: bool },
     HalfOpen { pause: Duration, why: String },
 }
 
@@ -82,20 +82,20 @@ impl Breaker {
     pub fn admit(&mut self, now: Instant) -> Result<Admission, RemoteError> {
         match &mut self.state {
             State::Closed { .. } => Ok(Admission::Normal),
-            State::Open { until, pause, why } if *until <= now => {
+            State::Open { until, pause, why, .. } if *until <= now => {
                 self.state = State::HalfOpen { pause: *pause, why: std::mem::take(why) };
                 Ok(Admission::Probe)
             }
-            State::Open { until, why, .. } => Err(refusal(Some(*until - now), why)),
-            State::HalfOpen { why, .. } => Err(refusal(None, why)),
+            State::Open { until, why, forbidden, .. } => Err(refusal_until(*until - now, why, *forbidden)),
+            State::HalfOpen { why, .. } => Err(refusal_meanwhile(why)),
         }
     }
 
     /// Whether [`Self::admit`] would refuse.
     pub fn refusal(&self, now: Instant) -> Option<RemoteError> {
         match &self.state {
-            State::Open { until, why, .. } if *until > now => Some(refusal(Some(*until - now), why)),
-            State::HalfOpen { why, .. } => Some(refusal(None, why)),
+            State::Open { until, why, forbidden, .. } if *until > now => Some(refusal_until(*until - now, why, *forbidden)),
+            State::HalfOpen { why, .. } => Some(refusal_meanwhile(why)),
             _ => None,
         }
     }
@@ -116,7 +116,7 @@ impl Breaker {
                 self.open(now, pause, why);
             }
             (State::HalfOpen { pause, why }, Admission::Probe, Verdict::Unknown) => {
-                self.state = State::Open { until: now, pause: *pause, why: std::mem::take(why) };
+                self.state = State::Open { until: now, pause: *pause, why: std::mem::take(why), forbidden: false };
             }
             _ => {}
         }
@@ -124,7 +124,8 @@ impl Breaker {
 
     /// Opens it for the pause of a forbidden request.
     pub fn forbid(&mut self, why: &str, now: Instant) {
-        self.state = State::Open { until: now + self.policy.forbidden_pause, pause: self.policy.pause, why: why.to_owned() };
+        let (until, pause) = (now + self.policy.forbidden_pause, self.policy.pause);
+        self.state = State::Open { until, pause, why: why.to_owned(), forbidden: true };
     }
 
     /// `closed`, `open`, or `half_open`: the next request is a probe, or one is under way.
@@ -137,16 +138,19 @@ impl Breaker {
     }
 
     fn open(&mut self, now: Instant, pause: Duration, why: &str) {
-        self.state = State::Open { until: now + pause, pause, why: why.to_owned() };
+        self.state = State::Open { until: now + pause, pause, why: why.to_owned(), forbidden: false };
     }
 }
 
-fn refusal(left: Option<Duration>, why: &str) -> RemoteError {
-    let when = match left {
-        Some(left) => format!("not tried for another {} s", left.as_secs_f64().ceil()),
-        None => "not tried while another request finds out whether the remote is well again".to_owned(),
-    };
-    RemoteError::new(ErrorKind::BreakerOpen, format!("{when}, because: {why}"))
+fn refusal_until(left: Duration, why: &str, forbidden: bool) -> RemoteError {
+    let detail = format!("not tried for another {} s, because: {why}", left.as_secs_f64().ceil());
+    let error = RemoteError::new(ErrorKind::BreakerOpen, detail);
+    if forbidden { error.because(ErrorKind::Forbidden) } else { error }
+}
+
+fn refusal_meanwhile(why: &str) -> RemoteError {
+    let detail = format!("not tried while another request finds out whether the remote is well again, because: {why}");
+    RemoteError::new(ErrorKind::BreakerOpen, detail)
 }
 
 /// A breaker that requests share.
@@ -243,7 +247,7 @@ mod tests {
                 }
                 Refused => {
                     let error = breaker.refusal(now).unwrap_or_else(|| panic!("step {index} would be admitted"));
-                    assert_eq!(error.kind(), ErrorKind::BreakerOpen);
+                    assert_eq!((error.kind(), error.cause()), (ErrorKind::BreakerOpen, ErrorKind::BreakerOpen));
                     assert!(error.to_string().contains("it broke"), "{error}");
                     assert!(breaker.admit(now).is_err(), "step {index}");
                 }
@@ -291,6 +295,7 @@ mod tests {
         breaker.forbid("no permission", now);
         let error = breaker.admit(now + Duration::from_secs(299)).unwrap_err();
         assert!(error.to_string().contains("no permission"), "{error}");
+        assert_eq!((error.kind(), error.cause()), (ErrorKind::BreakerOpen, ErrorKind::Forbidden));
         assert_eq!(breaker.admit(now + Duration::from_secs(300)).unwrap(), Admission::Probe);
     }
 

@@ -9,6 +9,8 @@ use std::fmt;
 #[derive(Clone, Debug)]
 pub struct RemoteError {
     kind: ErrorKind,
+    /// Another kind, if that is what is behind it.
+    cause: Option<ErrorKind>,
     subject: String,
     detail: String,
     counted: bool,
@@ -107,7 +109,7 @@ impl ErrorKind {
 impl RemoteError {
     /// An error about something that [`Self::at`] or a caller names.
     pub fn new(kind: ErrorKind, detail: impl Into<String>) -> Self {
-        Self { kind, subject: String::new(), detail: detail.into(), counted: false }
+        Self { kind, cause: None, subject: String::new(), detail: detail.into(), counted: false }
     }
 
     /// Says what was being done to what (`GET https://…/…`), unless it says so already.
@@ -117,6 +119,17 @@ impl RemoteError {
             self.subject = subject.to_string();
         }
         self
+    }
+
+    /// Names the kind that is behind it.
+    #[must_use]
+    pub(crate) fn because(self, cause: ErrorKind) -> Self {
+        Self { cause: Some(cause), ..self }
+    }
+
+    /// The kind that is behind it: of a request that wasn't sent because an earlier one was forbidden, [`ErrorKind::Forbidden`].
+    pub fn cause(&self) -> ErrorKind {
+        self.cause.unwrap_or(self.kind)
     }
 
     /// Which of the ways.

@@ -171,7 +171,7 @@ impl Bucket {
             Ok(()) => self.off_the_queue(&key),
             Err(error) => {
                 tracing::warn!(%error, "not uploaded");
-                self.uploads.ended(&key, Some(error.kind()));
+                self.uploads.ended(&key, Some(error.cause()));
             }
         }
     }
