@@ -140,7 +140,15 @@ impl Inner {
     async fn refusal(&self, response: Response<Incoming>) -> Answer {
         let (head, body) = response.into_parts();
         let body = self.transport.glance(body, MAX_REFUSAL_BYTES).await;
-        Answer::read(head.status.as_u16(), &head.headers, &body, SystemTime::now())
+        Answer::read(head.status.as_u16(), &head.headers, self.without_secrets(&body).as_bytes(), SystemTime::now())
+    }
+
+    /// A refusal ends up in messages, and some servers quote what they were sent.
+    fn without_secrets(&self, body: &[u8]) -> String {
+        let Credentials { access_key: _, secret_key, session_token, expires: _, generation: _ } = &*self.credentials;
+        let secrets = [Some(secret_key), session_token.as_ref()];
+        let text = String::from_utf8_lossy(body).into_owned();
+        secrets.into_iter().flatten().filter(|secret| !secret.is_empty()).fold(text, |text, secret| text.replace(secret.as_str(), "…"))
     }
 }
 
