@@ -121,7 +121,13 @@ fn handler(service: S3Service, counts: Arc<Counts>) -> Handler {
         counts.note(&request);
         let service = service.clone();
         Box::pin(async move {
-            let answer = service.call(request.map(s3s::Body::from)).await.map_err(|error| io::Error::other(format!("{error:?}")))?;
+            // A server that refuses before it has read everything resets connections, which is another trouble.
+            let (head, body) = request.into_parts();
+            let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+            let answer = service
+                .call(Request::from_parts(head, s3s::Body::from(body)))
+                .await
+                .map_err(|error| io::Error::other(format!("{error:?}")))?;
             Ok(answer.map(|body| body.map_err(io::Error::other).boxed_unsync()))
         })
     })
