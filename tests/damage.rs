@@ -167,7 +167,7 @@ fn a_torn_index_fails_no_build() {
 }
 
 /// `kached` after `prepare` has run in a mount namespace of its own; `None` where the system allows none.
-fn in_namespace(machine: &Machine, prepare: &str) -> Option<Command> {
+pub(crate) fn in_namespace(machine: &Machine, prepare: &str) -> Option<Command> {
     let unshare = |script: &str| {
         let mut command = Command::new("unshare");
         command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script]).env("CACHE", machine.cache_dir());

@@ -4,8 +4,11 @@
 //! `cargo test -p kache-tests` runs all that need no network; `-- --ignored real_projects` those on published programs.
 
 mod absent;
+mod bad_days;
+mod bucket_crashes;
 mod command_line;
 mod crashes;
+mod crowds;
 mod daemon;
 mod damage;
 mod diagnostics;
@@ -22,6 +25,7 @@ mod paths;
 mod probes;
 mod real_projects;
 mod restore;
+mod secrets;
 mod service;
 mod team;
 mod together;

@@ -22,24 +22,24 @@ fn member(server: &S3Server, user: S3User, more: &[(&str, &str)]) -> Machine {
 }
 
 /// The `remote` part of the daemon's statistics.
-fn remote(machine: &Machine) -> Value {
+pub(crate) fn remote(machine: &Machine) -> Value {
     let (_, body) = kache_testkit::http_get(&machine.socket(), "/v1/stats").unwrap();
     serde_json::from_slice::<Value>(&body).unwrap()["remote"].clone()
 }
 
-fn number(of: &Value, name: &str) -> u64 {
+pub(crate) fn number(of: &Value, name: &str) -> u64 {
     of[name].as_u64().unwrap_or_else(|| panic!("{name} in {of}"))
 }
 
 /// As CI does it: no incremental compilation.
-fn build(machine: &Machine, project: &Project, args: &[&str]) -> Outcomes {
+pub(crate) fn build(machine: &Machine, project: &Project, args: &[&str]) -> Outcomes {
     let cargo = machine.cargo(project).args(args.iter().copied()).env("CARGO_INCREMENTAL", "0");
     let (_, seen) = machine.watch(|| cargo.ok());
     machine.settle();
     seen
 }
 
-fn flush(machine: &Machine) {
+pub(crate) fn flush(machine: &Machine) {
     let flushed = machine.kache(&["flush", "--timeout", "120"]);
     assert!(flushed.status.success(), "{}{}\n{}", flushed.stdout, flushed.stderr, machine.log());
 }
