@@ -22,6 +22,7 @@ mod paths;
 mod probes;
 mod real_projects;
 mod restore;
+mod rules;
 mod service;
 mod team;
 mod together;
