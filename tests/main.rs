@@ -25,6 +25,7 @@ mod paths;
 mod probes;
 mod real_projects;
 mod restore;
+mod rules;
 mod secrets;
 mod service;
 mod team;

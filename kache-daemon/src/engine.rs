@@ -30,6 +30,7 @@ use crate::sources::{Contents, NotStored};
 use crate::stats::Stats;
 use crate::toolchain::{Toolchain, Toolchains};
 use crate::verify::{self, VerifyMode};
+use kache_config::Rules;
 use kache_model::{ArtifactKey, Bypass, BypassReason, Digest, InputSet, Outcome};
 use kache_proto::{Plan, Reply, Report, Request, Status, Stdin};
 use kache_rustc::{Argfile, Compile, Env, Invocation, Shape, Source, Verdict};
@@ -46,6 +47,8 @@ pub(crate) struct Settings {
     pub(crate) salt: String,
     /// Whether rustc is told to spell roots as placeholders.
     pub(crate) remap: bool,
+    /// What is declared of single crates.
+    pub(crate) rules: Rules,
     /// The daemon's own path: shims without a standard library hand compiles over to it.
     pub(crate) runner: PathBuf,
 }

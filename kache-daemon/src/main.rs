@@ -21,6 +21,7 @@ mod outputs;
 mod queries;
 mod question;
 mod restore;
+mod rules;
 mod server;
 mod service;
 mod sources;
@@ -112,7 +113,7 @@ fn run() -> anyhow::Result<ExitCode> {
         let _within = runtime.enter();
         bucket::connect(&config, &store)?
     };
-    let settings = Settings { salt: config.cache.salt.clone(), remap: config.cache.remap, runner };
+    let settings = Settings { salt: config.cache.salt.clone(), remap: config.cache.remap, rules: config.rules.clone(), runner };
     let engine = Arc::new(Engine::new(settings, store, bucket));
     let front = Front {
         engine,

@@ -5,11 +5,13 @@
 
 use crate::bucket::Session;
 use crate::engine::Engine;
-use crate::files::{self, Found};
+use crate::files::{self, Files, Found};
 use crate::linker::Linkers;
 use crate::outputs::Origin;
+use crate::rules;
 use crate::sources::Contents;
 use crate::toolchain::{self, Toolchain};
+use kache_config::Rule;
 use kache_model::{Bypass, BypassReason, Digest, Encoder, ExternInput, Mentions, Root, RootKind, Roots, UnitInputs, UnitKey};
 use kache_proto::Request;
 use kache_rustc::{Compile, Driver, Env, LinkerWant, NativeKind, NativeLibrary, Origin as Place, Source, Wants};
@@ -36,6 +38,8 @@ pub(crate) struct Question {
     pub(crate) portable_unit: UnitKey,
     /// What it reaches.
     pub(crate) closure: Closure,
+    /// What the configuration declares of it.
+    pub(crate) rule: Rule,
     /// Names the lease: the unit and the contents of its root module.
     pub(crate) lease: Digest,
     /// The file clock when the question came: whatever an input's stamp says later than this, was changed under rustc's hands.
@@ -57,6 +61,10 @@ pub(crate) struct Closure {
 impl Question {
     /// Looks up what the model wants to know.
     pub(crate) fn new(engine: &Engine, request: &Arc<Request>, compile: Box<Compile>, env: Env, began: i128) -> Result<Self, Bypass> {
+        let rule = engine.settings.rules.of(&compile.package, &compile.crate_name);
+        if rule.bypass {
+            return Err(Bypass::new(BypassReason::Rule, compile.package.clone()));
+        }
         let session = engine.bucket.as_ref().map(|bucket| bucket.session(engine, request, &compile.compiler, true));
         let turn = session.as_ref().map_or(0, |session| session.turn());
         let toolchain = engine.toolchain(&compile.compiler, &env, &request.cwd)?;
@@ -71,10 +79,36 @@ impl Question {
         let closure = lookup.externs(&mut inputs)?;
         lookup.wants(&compile.wants(), &mut inputs)?;
         lookup.untracked_by_macros(&closure, &mut inputs);
+        rules::fold(
+            &rule,
+            rules::Scene { files: &engine.files, roots: &roots, package_dir: package_dir(&env, &request.cwd) },
+            &env,
+            &mut inputs,
+        )?;
         let unit = inputs.key();
         let portable_unit = lookup.portable_unit(&closure, &inputs, unit);
         let lease = lookup.lease(&unit, inputs.stdin)?;
-        Ok(Self { request: Arc::clone(request), compile, env, roots, inputs, unit, portable_unit, closure, lease, began, session, turn })
+        Ok(Self {
+            request: Arc::clone(request),
+            compile,
+            env,
+            roots,
+            inputs,
+            unit,
+            portable_unit,
+            closure,
+            rule,
+            lease,
+            began,
+            session,
+            turn,
+        })
+    }
+
+    /// A file that the configuration declares and that changed since the question came.
+    pub(crate) fn moved_by_rule(&self, files: &Files) -> Option<PathBuf> {
+        let package_dir = package_dir(&self.env, &self.request.cwd);
+        rules::moved(&self.rule, rules::Scene { files, roots: &self.roots, package_dir }, &self.inputs, self.began)
     }
 
     /// An absolute path for one that rustc would take from its working directory.
@@ -106,6 +140,10 @@ impl Question {
             runs_macros: runs_macros || is_macro,
         }
     }
+}
+
+fn package_dir<'a>(env: &'a Env, cwd: &'a Path) -> &'a Path {
+    env.get("CARGO_MANIFEST_DIR").map_or(cwd, Path::new)
 }
 
 /// The roots of an invocation, both spellings; a root that isn't there yet has only one.

@@ -94,6 +94,9 @@ impl Engine {
         let mut set = InputSet { files: names.files, absent: names.absent, ..InputSet::default() };
         self.add_linked(question, &mut set);
         let (digests, paths) = self.unmoved(question, &mut set)?;
+        if let Some(path) = question.moved_by_rule(&self.files) {
+            return Err(NotStored::Moved(path));
+        }
         let mut sources = None;
         for (name, _) in &read.env {
             let value = question.env.get(name);

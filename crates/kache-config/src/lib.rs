@@ -11,6 +11,7 @@ mod error;
 mod layers;
 mod log;
 mod remote;
+mod rules;
 mod secret;
 mod settings;
 mod size;
@@ -19,6 +20,7 @@ pub use env::{Environment, NamedVariable, VARIABLES};
 pub use error::ConfigError;
 pub use layers::Origin;
 pub use remote::{CompressionLevel, KeyPair, RemoteConfig, RemoteMode};
+pub use rules::{Rule, Rules};
 pub use secret::Secret;
 pub use settings::Setting;
 pub use size::{ByteSize, ParseSizeError, default_max_size};
@@ -34,6 +36,8 @@ use std::path::{Path, PathBuf};
 pub struct Config {
     /// `[cache]`.
     pub cache: CacheConfig,
+    /// `[rules]`.
+    pub rules: Rules,
     /// `log`, `KACHE_LOG`: filter directives as `tracing-subscriber` reads them.
     pub log: String,
     /// `KACHE_*` variables that mean nothing, with the nearest known name where one is near. Sorted.
@@ -42,7 +46,7 @@ pub struct Config {
     pub notices: Vec<String>,
     /// The files that were read, in order of rising weight.
     pub files: Vec<PathBuf>,
-    origins: BTreeMap<&'static str, Origin>,
+    origins: BTreeMap<String, Origin>,
 }
 
 /// `[cache]`: the local store and what is keyed.
@@ -128,17 +132,20 @@ impl Config {
             None => env.cache_home().ok_or(ConfigError::NoCacheDir)?.join("kache"),
         };
         let remote = cache.remote.map(|remote| remote.complete(&layers, env)).transpose()?;
+        let rules = values.rules.iter().map(|(name, _)| format!("rules.{name}"));
+        let keys = KEYS.iter().map(|key| (*key).to_owned()).chain(rules);
         Ok(Self {
             cache: CacheConfig { dir, max_size: cache.max_size, salt: cache.salt, remap: cache.remap, remote },
             log: values.log,
             unknown_variables: env.unknown_variables(),
             notices,
-            origins: KEYS.iter().map(|key| (*key, layers.origin(key))).collect(),
+            origins: keys.map(|key| (key.clone(), layers.origin(&key))).collect(),
+            rules: values.rules,
             files: layers.into_files(),
         })
     }
 
-    /// Where the value of `key` (`cache.max_size`, one of [`KEYS`]) comes from.
+    /// Where the value of `key` (`cache.max_size`, one of [`KEYS`], or `rules.NAME`) comes from.
     pub fn origin(&self, key: &str) -> Origin {
         self.origins.get(key).cloned().unwrap_or(Origin::Default)
     }
@@ -164,7 +171,7 @@ fn disk_size(path: &Path) -> std::io::Result<ByteSize> {
     Ok(ByteSize(stat.f_blocks.saturating_mul(stat.f_frsize)))
 }
 
-/// Every key that a file may hold.
+/// Every key that a file may hold, `[rules]` apart.
 pub const KEYS: &[&str] = &[
     "log",
     "cache.dir",
@@ -190,11 +197,12 @@ pub(crate) struct Values {
     #[serde(deserialize_with = "log::directives")]
     log: String,
     cache: CacheValues,
+    rules: Rules,
 }
 
 impl Default for Values {
     fn default() -> Self {
-        Self { log: "info".to_owned(), cache: CacheValues::default() }
+        Self { log: "info".to_owned(), cache: CacheValues::default(), rules: Rules::default() }
     }
 }
 

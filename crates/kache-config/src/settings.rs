@@ -2,13 +2,13 @@
 //!
 //! Promise: a secret's value isn't in it, only whether there is one.
 
-use crate::{Config, Origin, RemoteConfig, RemoteMode};
+use crate::{Config, Origin, RemoteConfig, RemoteMode, Rule};
 
 /// One value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setting {
     /// The key with the tables above it; for what has no key, the variable.
-    pub name: &'static str,
+    pub name: String,
     /// As a file would spell it; what isn't said and has no default is `-`.
     pub value: String,
     /// Where it comes from.
@@ -32,14 +32,30 @@ impl Config {
             ("cache.remap", cache.remap.to_string()),
         ];
         all.extend(cache.remote.iter().flat_map(remote));
-        let mut settings: Vec<Setting> = all.into_iter().map(|(name, value)| Setting { name, value, origin: self.origin(name) }).collect();
+        let mut settings: Vec<Setting> =
+            all.into_iter().map(|(name, value)| Setting { name: name.to_owned(), value, origin: self.origin(name) }).collect();
         if cache.remote.as_ref().is_some_and(|remote| remote.key_pair.is_some()) {
             for name in ["KACHE_S3_ACCESS_KEY", "KACHE_S3_SECRET_KEY"] {
-                settings.push(Setting { name, value: "(set)".to_owned(), origin: Origin::Variable(name.to_owned()) });
+                settings.push(Setting { name: name.to_owned(), value: "(set)".to_owned(), origin: Origin::Variable(name.to_owned()) });
             }
         }
+        settings.extend(self.rules.iter().map(|(name, rule)| {
+            let name = format!("rules.{name}");
+            let origin = self.origin(&name);
+            Setting { name, value: shown(rule), origin }
+        }));
         settings
     }
+}
+
+fn shown(rule: &Rule) -> String {
+    let Rule { bypass, env, files } = rule;
+    let parts = [
+        bypass.then(|| "bypass = true".to_owned()),
+        (!env.is_empty()).then(|| format!("env = {env:?}")),
+        (!files.is_empty()).then(|| format!("files = {files:?}")),
+    ];
+    format!("{{ {} }}", parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
 }
 
 fn remote(remote: &RemoteConfig) -> Vec<(&'static str, String)> {

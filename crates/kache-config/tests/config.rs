@@ -82,6 +82,8 @@ fn a_named_file_has_to_exist() {
 fn an_unknown_key_is_named_with_its_file_and_the_nearest_known_one() {
     assert_eq!(error_of("[cache]\nmax_sise = 1"), "DIR/user.toml: unknown key `cache.max_sise`; did you mean `cache.max_size`?");
     assert_eq!(error_of("[cahce]\ndir = '/x'"), "DIR/user.toml: unknown key `cahce`; did you mean `cache`?");
+    assert_eq!(error_of("[rules.app]\nfile = []"), "DIR/user.toml: unknown key `rules.app.file`; did you mean `rules.app.files`?");
+    assert_eq!(error_of("[rule.app]\nbypass = true"), "DIR/user.toml: unknown key `rule`; did you mean `rules`?");
     assert_eq!(error_of("[cache]\nelephants = 1"), "DIR/user.toml: unknown key `cache.elephants`");
     assert_eq!(
         error_of("[cache.remote]\ntype = 's3'\nbucket = 'b'\nendpont = 'x'"),
@@ -107,6 +109,13 @@ fn a_wrong_value_is_named_with_file_key_and_expectation() {
             "log = 'kached=trcae,info'",
             "`log`: expected a level (off, error, warn, info, debug, trace), or such as kached=debug,warn, found \"kached=trcae,info\"",
         ),
+        ("rules = 3", "`rules`: expected a map, found 3"),
+        ("[rules]\nbypass = true", "`rules.bypass`: expected a table, found true"),
+        ("[rules.app]\nbypass = 'yes'", "`rules.app.bypass`: expected a boolean, found \"yes\""),
+        ("[rules.app]\nenv = 'X'", "`rules.app.env`: expected a sequence, found \"X\""),
+        ("[rules.app]\nenv = ['A=B']", "`rules.app.env`: expected names of variables such as DATABASE_URL, found \"A=B\""),
+        ("[rules.app]\nenv = ['$HOME']", "`rules.app.env`: expected names of variables such as DATABASE_URL, found \"$HOME\""),
+        ("[rules.app]\nfiles = ['a/**b']", "`rules.app.files`: expected paths or patterns such as templates/**/*.html, found \"a/**b\""),
         ("cache = 3", "`cache`: expected a table, found 3"),
         ("[cache]\nsalt = ['a']", "`cache.salt`: expected a string, found a list"),
         ("[cache]\nremap = 'yes'", "`cache.remap`: expected a boolean, found \"yes\""),
@@ -278,4 +287,32 @@ fn settings_are_listed_with_their_origins_and_without_secrets() {
         ]
     );
     assert_eq!(Setup::new().load(&[]).unwrap().settings().len(), 5, "no remote, nothing of it");
+}
+
+#[test]
+fn rules_hold_for_packages_and_crates_and_add_up() {
+    let setup = Setup::new();
+    setup
+        .write("system.toml", "[rules.'*']\nenv = ['B']\n[rules.my-app]\nenv = ['C']")
+        .write("user.toml", "[rules.my-app]\nenv = ['A', 'B']\nfiles = ['x/*.sql']\n[rules.other]\nbypass = true");
+    let config = setup.load(&[]).unwrap();
+    let of = |package, krate| {
+        let kache_config::Rule { bypass, env, files } = config.rules.of(package, krate);
+        (bypass, env.join(" "), files.join(" "))
+    };
+    assert_eq!(of("my_app", "build_script_build"), (false, "A B".into(), "x/*.sql".into()), "the user's list replaces the system's");
+    assert_eq!(of("x", "my_app"), (false, "A B".into(), "x/*.sql".into()));
+    assert_eq!((of("other", "o"), of("x", "y")), ((true, "B".into(), "".into()), (false, "B".into(), "".into())));
+    let settings = config.settings();
+    let shown: Vec<_> =
+        settings[5..].iter().map(|setting| (setting.name.as_str(), setting.value.as_str(), setting.origin.clone())).collect();
+    let (system, user) = (Origin::File(setup.path("system.toml")), Origin::File(setup.path("user.toml")));
+    assert_eq!(
+        shown,
+        [
+            ("rules.*", "{ env = [\"B\"] }", system),
+            ("rules.my-app", "{ env = [\"A\", \"B\"], files = [\"x/*.sql\"] }", user.clone()),
+            ("rules.other", "{ bypass = true }", user),
+        ]
+    );
 }

@@ -21,7 +21,7 @@ pub(crate) fn run(question: &ConfigQuestion) -> Result<ExitCode, Error> {
 
 fn table(settings: &[Setting]) -> String {
     let width = |of: fn(&Setting) -> &str| settings.iter().map(|setting| of(setting).chars().count()).max().unwrap_or(0);
-    let (names, values) = (width(|setting| setting.name), width(|setting| &setting.value));
+    let (names, values) = (width(|setting| &setting.name), width(|setting| &setting.value));
     let mut out = String::new();
     for Setting { name, value, origin } in settings {
         let _ = writeln!(out, "{name:<names$}  {value:<values$}  {DIM}{origin}{DIM:#}");
