@@ -15,6 +15,7 @@ mod diagnostics;
 mod doctor;
 mod edits;
 mod freshness;
+mod housekeeping;
 mod incremental;
 mod limits;
 mod locators;
