@@ -28,6 +28,7 @@ mod real_projects;
 mod restore;
 mod rules;
 mod secrets;
+mod servers;
 mod service;
 mod team;
 mod together;

@@ -38,9 +38,9 @@ const MODES: [&str; 9] = [
 ];
 
 /// One timed cargo.
-struct Run {
-    wall: f64,
-    cpu: f64,
+pub(crate) struct Run {
+    pub(crate) wall: f64,
+    pub(crate) cpu: f64,
 }
 
 struct Bench {
@@ -103,9 +103,9 @@ impl Bench {
 
     fn record(&mut self, warm: &Daemon) -> anyhow::Result<()> {
         let target = self.new_target();
-        self.cargo(&self.project, &target, &self.kache(warm))?;
+        cargo(&self.project, &target, &self.kache(warm))?;
         let target = self.new_target();
-        self.cargo(&self.project, &target, &self.floor_env("record"))?;
+        cargo(&self.project, &target, &self.floor_env("record"))?;
         Ok(())
     }
 
@@ -143,18 +143,9 @@ impl Bench {
     fn kache_cold(&mut self) -> anyhow::Result<()> {
         let target = self.new_target();
         let daemon = Daemon::start(&self.bin_dir, &self.scratch.join(format!("cold-{}", self.targets)))?;
-        self.introduce(&daemon)?;
+        introduce(&self.bin_dir, &self.scratch, &daemon)?;
         self.time("kache cold", &self.project.clone(), &target, &self.kache(&daemon), Some(&daemon))?;
         ensure!(outcome(&daemon, "local_hit")? == 0.0, "a cold build had hits");
-        Ok(())
-    }
-
-    /// Lets a new daemon meet the toolchain, as it does once after an update: it hashes some 300 MB and remembers them.
-    fn introduce(&self, daemon: &Daemon) -> anyhow::Result<()> {
-        let rustc = String::from_utf8(Command::new("rustc").arg("--print=sysroot").output()?.stdout)?;
-        let mut query = Command::new(self.bin_dir.join("kache-shim"));
-        query.arg(Path::new(rustc.trim()).join("bin/rustc")).arg("-vV").envs(self.kache(daemon)).stdout(Stdio::null());
-        ensure!(query.status()?.success(), "asking for the compiler's version");
         Ok(())
     }
 
@@ -193,7 +184,7 @@ impl Bench {
     ) -> anyhow::Result<()> {
         rustix::fs::sync();
         let before = daemon.map(Daemon::cpu_secs).transpose()?.unwrap_or(0.0);
-        let run = self.cargo(project, target, env)?;
+        let run = cargo(project, target, env)?;
         let daemon_cpu = daemon.map(Daemon::cpu_secs).transpose()?.unwrap_or(0.0) - before;
         println!("  {mode:22} wall {:7.3} s   cpu {:7.2} s   of it daemon {daemon_cpu:5.2} s", run.wall, run.cpu + daemon_cpu);
         self.wall.entry(mode).or_default().push(run.wall);
@@ -201,36 +192,8 @@ impl Bench {
         Ok(())
     }
 
-    fn cargo(&self, project: &Path, target: &Path, env: &[(&str, String)]) -> anyhow::Result<Run> {
-        let start = Instant::now();
-        let mut child = Command::new("cargo")
-            .args(["build", "--offline", "--locked"])
-            .current_dir(project)
-            .env("CARGO_TARGET_DIR", target)
-            .env("CARGO_INCREMENTAL", "0")
-            .env("CARGO_TERM_COLOR", "never")
-            .env_remove("RUSTC_WRAPPER")
-            .envs(env.iter().map(|(name, value)| (*name, value)))
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()?;
-        let mut said = String::new();
-        std::io::Read::read_to_string(child.stderr.as_mut().context("no stderr")?, &mut said)?;
-        // Look at the CPU times before the process is reaped.
-        let pid = rustix::process::Pid::from_raw(child.id().cast_signed()).context("pid")?;
-        let options = rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT;
-        rustix::process::waitid(rustix::process::WaitId::Pid(pid), options)?;
-        let wall = start.elapsed().as_secs_f64();
-        let cpu = cpu_of(child.id(), true)?;
-        if !child.wait()?.success() {
-            bail!("cargo build failed in {}:\n{said}", project.display());
-        }
-        Ok(Run { wall, cpu })
-    }
-
     fn kache(&self, daemon: &Daemon) -> Vec<(&'static str, String)> {
-        let shim = self.bin_dir.join("kache-shim").display().to_string();
-        vec![("RUSTC_WRAPPER", shim), ("KACHE_SOCKET", daemon.socket().display().to_string())]
+        through(&self.bin_dir, daemon)
     }
 
     fn floor_env(&self, mode: &str) -> Vec<(&'static str, String)> {
@@ -263,12 +226,56 @@ impl Bench {
     }
 }
 
-fn outcome(daemon: &Daemon, name: &str) -> anyhow::Result<f64> {
+/// The variables of a build through kache.
+pub(crate) fn through(bin_dir: &Path, daemon: &Daemon) -> Vec<(&'static str, String)> {
+    let shim = bin_dir.join("kache-shim").display().to_string();
+    vec![("RUSTC_WRAPPER", shim), ("KACHE_SOCKET", daemon.socket().display().to_string())]
+}
+
+/// Lets a new daemon meet the toolchain, as it does once after an update: it hashes some 300 MB and remembers them.
+pub(crate) fn introduce(bin_dir: &Path, scratch: &Path, daemon: &Daemon) -> anyhow::Result<()> {
+    let rustc = String::from_utf8(Command::new("rustc").arg("--print=sysroot").output()?.stdout)?;
+    let mut query = Command::new(bin_dir.join("kache-shim"));
+    query.arg(Path::new(rustc.trim()).join("bin/rustc")).arg("-vV").envs(through(bin_dir, daemon));
+    // Where there is no Cargo.lock that a daemon with a bucket would look ahead for.
+    ensure!(query.current_dir(scratch).stdout(Stdio::null()).status()?.success(), "asking for the compiler's version");
+    Ok(())
+}
+
+/// One `cargo build` without the network, timed.
+pub(crate) fn cargo(project: &Path, target: &Path, env: &[(&str, String)]) -> anyhow::Result<Run> {
+    let start = Instant::now();
+    let mut child = Command::new("cargo")
+        .args(["build", "--offline", "--locked"])
+        .current_dir(project)
+        .env("CARGO_TARGET_DIR", target)
+        .env("CARGO_INCREMENTAL", "0")
+        .env("CARGO_TERM_COLOR", "never")
+        .env_remove("RUSTC_WRAPPER")
+        .envs(env.iter().map(|(name, value)| (*name, value)))
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let mut said = String::new();
+    std::io::Read::read_to_string(child.stderr.as_mut().context("no stderr")?, &mut said)?;
+    // Look at the CPU times before the process is reaped.
+    let pid = rustix::process::Pid::from_raw(child.id().cast_signed()).context("pid")?;
+    let options = rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT;
+    rustix::process::waitid(rustix::process::WaitId::Pid(pid), options)?;
+    let wall = start.elapsed().as_secs_f64();
+    let cpu = cpu_of(child.id(), true)?;
+    if !child.wait()?.success() {
+        bail!("cargo build failed in {}:\n{said}", project.display());
+    }
+    Ok(Run { wall, cpu })
+}
+
+pub(crate) fn outcome(daemon: &Daemon, name: &str) -> anyhow::Result<f64> {
     daemon.stats()?["outcomes"][name].as_f64().context("no such outcome")
 }
 
 /// The default project. Its manifest is kept under another name so that this workspace's cargo doesn't take it for a member.
-fn write_default(dir: &Path) -> anyhow::Result<()> {
+pub(crate) fn write_default(dir: &Path) -> anyhow::Result<()> {
     let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("projects/big");
     std::fs::create_dir_all(dir.join("src"))?;
     for (source, name) in [("Cargo.toml.txt", "Cargo.toml"), ("Cargo.lock.txt", "Cargo.lock"), ("main.rs.txt", "src/main.rs")] {
@@ -277,7 +284,7 @@ fn write_default(dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn copy_tree(from: &Path, to: &Path) -> anyhow::Result<()> {
+pub(crate) fn copy_tree(from: &Path, to: &Path) -> anyhow::Result<()> {
     std::fs::create_dir_all(to)?;
     for entry in std::fs::read_dir(from).with_context(|| from.display().to_string())? {
         let entry = entry?;

@@ -16,6 +16,11 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// Starts kached with a cache directory of its own below `home`.
     pub(crate) fn start(bin_dir: &Path, home: &Path) -> anyhow::Result<Self> {
+        Self::start_with(bin_dir, home, &[])
+    }
+
+    /// The same with further variables.
+    pub(crate) fn start_with(bin_dir: &Path, home: &Path, variables: &[(&str, String)]) -> anyhow::Result<Self> {
         std::fs::create_dir_all(home)?;
         let socket = home.join("k.sock");
         let mut child = Command::new(bin_dir.join("kached"))
@@ -23,6 +28,7 @@ impl Daemon {
             .env("KACHE_SOCKET", &socket)
             .env("KACHE_LOG", "warn")
             .env("KACHE_MAX_SIZE", "50GiB")
+            .envs(variables.iter().map(|(name, value)| (*name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -69,8 +75,17 @@ impl Daemon {
 
     /// Resident memory, MiB.
     pub(crate) fn rss_mib(&self) -> anyhow::Result<f64> {
+        self.memory_mib("VmRSS:")
+    }
+
+    /// The most it ever was, MiB.
+    pub(crate) fn peak_mib(&self) -> anyhow::Result<f64> {
+        self.memory_mib("VmHWM:")
+    }
+
+    fn memory_mib(&self, name: &str) -> anyhow::Result<f64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("no VmRSS")?;
+        let line = status.lines().find(|line| line.starts_with(name)).context("no such figure")?;
         let kib: f64 = line.split_whitespace().nth(1).context("no figure")?.parse()?;
         Ok(kib / 1024.0)
     }

@@ -3,12 +3,14 @@
 //! `builds` compares whole builds (plain cargo, kache cold, warm, other checkout, no-op, first edit) with each other and with the replay
 //! floor, the cheapest wrapper that could exist. `hits` asks one daemon for hits that move no bytes, from 1 and from 64 clients. `shim`
 //! starts the shim, an empty static program and others in turn. `memory` fills a store with many artifacts and looks at the daemon.
+//! `remote` builds on an empty machine out of a bucket over slow lines, beside the tarball of a target directory over the same lines.
 #![expect(clippy::print_stdout, reason = "a benchmark prints")]
 
 mod builds;
 mod daemon;
 mod hits;
 mod memory;
+mod remote;
 mod sample;
 mod shim;
 
@@ -38,6 +40,8 @@ enum What {
     Shim(shim::Args),
     /// A daemon with many artifacts.
     Memory(memory::Args),
+    /// Whole builds out of a bucket, over a slow line.
+    Remote(remote::Args),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -52,5 +56,6 @@ fn main() -> anyhow::Result<()> {
         What::Hits(args) => hits::run(&args, &bin_dir, scratch.path()),
         What::Shim(args) => shim::run(&args, &bin_dir, scratch.path()),
         What::Memory(args) => memory::run(&args, &bin_dir, scratch.path()),
+        What::Remote(args) => remote::run(&args, &bin_dir, scratch.path()),
     }
 }

@@ -41,6 +41,8 @@ struct Counts(Mutex<BTreeMap<String, u64>>);
 impl S3Server {
     /// The bucket that is there.
     pub const BUCKET: &'static str = "kache-test";
+    /// Objects whose key begins like this may be read by everybody.
+    pub const PUBLIC: &'static str = "public/";
     /// A user who may do everything.
     pub const OWNER: S3User = S3User { access_key: "AKIAOWNER0000000TEST", secret_key: "owner/secret+with=signs" };
     /// A user who may `GetObject` and `ListBucket`; all else is `AccessDenied`.
@@ -156,7 +158,9 @@ struct Rights;
 impl S3Access for Rights {
     async fn check(&self, context: &mut S3AccessContext<'_>) -> S3Result<()> {
         let reading = ["GetObject", "HeadObject", "ListObjects", "ListObjectsV2", "HeadBucket"].contains(&context.s3_op().name());
+        let public = context.s3_path().get_object_key().is_some_and(|key| key.starts_with(S3Server::PUBLIC));
         match context.credentials() {
+            None if reading && public => Ok(()),
             Some(credentials) if reading || credentials.access_key == S3Server::OWNER.access_key => Ok(()),
             _ => Err(s3_error!(AccessDenied, "Access Denied")),
         }
