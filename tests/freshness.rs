@@ -1,6 +1,9 @@
 //! After a restored build Cargo finds everything fresh: here, in other checkouts, and for cargo without kache.
 
 use kache_testkit::{Machine, run, samples};
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 
 const ALL: [&str; 2] = ["build", "--workspace"];
 
@@ -33,6 +36,36 @@ fn touching_a_file_asks_again_and_hits() {
     project.touch("kernel/src/inner.rs");
     assert_eq!(machine.restores(&project, &ALL), 3, "kernel, app and plugin");
     machine.is_fresh(&project, &ALL);
+}
+
+#[test]
+fn what_stands_already_is_stamped_and_what_was_written_to_is_replaced() {
+    let machine = Machine::new();
+    let project = samples::full(machine.path("a"));
+    machine.build(&project, &ALL);
+    project.remove("target");
+    machine.restores(&project, &ALL);
+    let find = |end: &str| {
+        let entries = fs::read_dir(project.file("target/debug/deps")).unwrap().map(|entry| entry.unwrap().path());
+        let named = |path: &PathBuf| path.to_str().is_some_and(|name| name.contains("kernel-") && name.ends_with(end));
+        entries.into_iter().find(named).unwrap()
+    };
+    for path in [find(".rmeta"), find(".d")] {
+        let (bytes, before) = (fs::read(&path).unwrap(), fs::metadata(&path).unwrap());
+        project.touch("kernel/src/inner.rs");
+        machine.restores(&project, &ALL);
+        let after = fs::metadata(&path).unwrap();
+        assert_eq!(after.ino(), before.ino(), "{}", path.display());
+        assert!(after.modified().unwrap() > before.modified().unwrap(), "{}", path.display());
+        machine.is_fresh(&project, &ALL);
+
+        fs::write(&path, vec![b'x'; bytes.len()]).unwrap();
+        File::options().write(true).open(&path).unwrap().set_modified(after.modified().unwrap()).unwrap();
+        project.touch("kernel/src/inner.rs");
+        machine.restores(&project, &ALL);
+        assert!(fs::read(&path).unwrap() == bytes, "{}", path.display());
+        machine.is_fresh(&project, &ALL);
+    }
 }
 
 #[test]

@@ -59,6 +59,12 @@ impl Outputs {
         map.insert(path.to_owned(), row);
     }
 
+    /// Whether the file at `path` was last seen with these bytes and hasn't been moved, linked or written since, as far as `stamp` can tell.
+    pub(crate) fn holds(&self, path: &Path, stamp: &FileStamp, bytes: Digest) -> bool {
+        let map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        path.to_str().and_then(|name| map.get(name)).is_some_and(|row| row.stamp == *stamp && row.bytes == Some(bytes))
+    }
+
     /// What the file at `path` is; `None` if unknown, replaced or gone.
     pub(crate) fn recall(&self, store: &Store, files: &Files, path: &Path) -> Option<Origin> {
         let name = path.to_str()?;
