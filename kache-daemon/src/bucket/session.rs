@@ -76,12 +76,16 @@ impl Sessions {
         if let Some(session) = map.get(&parent) {
             return (Arc::clone(session), false);
         }
-        // A build script's probe: the Cargo is further up.
-        let ancestors = std::iter::successors(process::parent(parent), |process| process::parent(*process)).take(MAX_ANCESTORS);
-        if let Some(session) = ancestors.into_iter().find_map(|process| map.get(&process)) {
-            return (Arc::clone(session), false);
+        let words = process::words(parent);
+        // A build script's probe: the Cargo is further up. A Cargo has a session of its own whoever started it: a shell that called the wrapper
+        // itself lives on long after the builds that it starts.
+        if !command::is_cargo(&words) {
+            let ancestors = std::iter::successors(process::parent(parent), |process| process::parent(*process)).take(MAX_ANCESTORS);
+            if let Some(session) = ancestors.into_iter().find_map(|process| map.get(&process)) {
+                return (Arc::clone(session), false);
+            }
         }
-        let session = Arc::new(Session::new(parent));
+        let session = Arc::new(Session::new(parent, &words));
         map.insert(parent, Arc::clone(&session));
         (session, true)
     }
@@ -99,10 +103,10 @@ impl Sessions {
 }
 
 impl Session {
-    fn new(cargo: Parent) -> Self {
+    fn new(cargo: Parent, words: &[String]) -> Self {
         Self {
             cargo,
-            command: command::essence(&process::words(cargo)),
+            command: command::essence(words),
             scene: OnceLock::new(),
             ended: CancellationToken::new(),
             hints: watch::Sender::new(None),
@@ -203,6 +207,23 @@ mod tests {
         assert!(sessions.take_ended().is_empty() && !cargo.ended.is_cancelled());
     }
 
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_cargo_below_another_session_has_its_own() {
+        use std::os::unix::process::CommandExt;
+        let sessions = Sessions::default();
+        let (shell, _) = sessions.of(me());
+        let named = |name: &str| {
+            let mut child = std::process::Command::new("sleep").arg0(name).arg("60").spawn().unwrap();
+            let (session, _) = sessions.of(Parent { pid: child.id(), start: 7 });
+            child.kill().unwrap();
+            child.wait().unwrap();
+            session
+        };
+        assert!(!Arc::ptr_eq(&named("/x/bin/cargo"), &shell));
+        assert!(Arc::ptr_eq(&named("build-script-build"), &shell));
+    }
+
     #[test]
     fn a_cargo_that_is_gone_ends_its_session() {
         let sessions = Sessions::default();
@@ -213,7 +234,7 @@ mod tests {
 
     #[test]
     fn four_unknown_units_in_a_row_are_enough() {
-        let session = Session::new(me());
+        let session = Session::new(me(), &[]);
         for known in [false, false, false, true, false, false, false] {
             session.heard(known);
         }
