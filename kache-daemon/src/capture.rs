@@ -218,8 +218,8 @@ impl Engine {
             mentions,
             runs_macros: question.closure.runs_macros,
         };
-        let bucket = self.bucket.as_ref().filter(|bucket| bucket.takes_uploads() && !bound && !continued_session);
-        if let Some(bucket) = &self.bucket {
+        let bucket = self.bucket().filter(|bucket| bucket.takes_uploads() && !bound && !continued_session);
+        if let Some(bucket) = self.bucket() {
             bucket.used(&question, &key, &artifact, false);
         }
         let (unit, unit_inputs, pending_upload) = (question.unit, question.inputs.clone(), bucket.is_some());

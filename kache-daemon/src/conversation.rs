@@ -3,6 +3,7 @@
 //! Promises: the connection is the lease (its end drops the ticket); a shim that waits hears `Working` long before it would
 //! take the daemon for hung; no disk work runs on the async threads.
 
+use crate::config_watch::ConfigWatch;
 use crate::engine::{Answer, Engine, Errand, Ticket};
 use kache_proto::decode::Decoder;
 use kache_proto::{Message, Plan, ProtocolError, Reply, Report, Request, wire};
@@ -30,11 +31,17 @@ pub(crate) enum ConversationError {
 }
 
 /// Holds the conversation on `stream`; `first` is what was already read from it. Publishing goes on behind it, in `publishing`.
-pub(crate) async fn hold<S>(engine: Arc<Engine>, publishing: TaskTracker, stream: S, first: &[u8]) -> Result<(), ConversationError>
+pub(crate) async fn hold<S>(
+    engine: Arc<Engine>,
+    config: Arc<ConfigWatch>,
+    publishing: TaskTracker,
+    stream: S,
+    first: &[u8],
+) -> Result<(), ConversationError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut line = Line { stream, decoder: Decoder::new() };
+    let mut line = Line { stream, decoder: Decoder::new(), config };
     line.decoder.push(first);
     line.stream.write_all(&wire::preamble()).await?;
     let Some(request) = line.request().await? else { return Ok(()) };
@@ -57,19 +64,24 @@ where
 struct Line<S> {
     stream: S,
     decoder: Decoder,
+    config: Arc<ConfigWatch>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Line<S> {
     /// Has the engine answer. `waited`: the question has waited for somebody else's compile before.
     async fn ask(&mut self, engine: &Arc<Engine>, request: &Arc<Request>, waited: bool) -> Result<Answer, ConversationError> {
-        let request = Arc::clone(request);
-        self.in_turn(engine, move |engine| engine.ask(&request, waited)).await
+        let (request, config) = (Arc::clone(request), Arc::clone(&self.config));
+        let ask = move |engine: &Engine| {
+            config.meet(request.parent);
+            engine.ask(&request, waited)
+        };
+        self.in_turn(engine, ask).await
     }
 
     /// Has the bucket looked into, and the engine go on.
     async fn look(&mut self, engine: &Arc<Engine>, errand: Box<Errand>) -> Result<Answer, ConversationError> {
         let mut errand = *errand;
-        if let Some(bucket) = &engine.bucket {
+        if let Some(bucket) = engine.bucket() {
             let candidates = std::mem::take(&mut errand.candidates);
             self.working(bucket.look(engine, &errand.question, candidates)).await?;
         }

@@ -26,40 +26,29 @@ use crate::outputs::{Origin, Outputs};
 use crate::queries::Queries;
 use crate::question::Question;
 use crate::restore::RestoreError;
+use crate::settings::{InForce, Settings};
 use crate::sources::{Contents, NotStored};
 use crate::stats::Stats;
 use crate::toolchain::{Toolchain, Toolchains};
 use crate::verify::{self, VerifyMode};
-use kache_config::Rules;
 use kache_model::{ArtifactKey, Bypass, BypassReason, Digest, InputSet, Outcome};
 use kache_proto::{Plan, Reply, Report, Request, Status, Stdin};
 use kache_rustc::{Argfile, Compile, Env, Invocation, Shape, Source, Verdict};
 use kache_store::{Held, PlaceError, Store};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
-
-/// What the engine takes from the configuration.
-#[derive(Clone, Debug)]
-pub(crate) struct Settings {
-    /// Goes into every key.
-    pub(crate) salt: String,
-    /// Whether rustc is told to spell roots as placeholders.
-    pub(crate) remap: bool,
-    /// What is declared of single crates.
-    pub(crate) rules: Rules,
-    /// The daemon's own path: shims without a standard library hand compiles over to it.
-    pub(crate) runner: PathBuf,
-}
 
 /// Everything that an invocation meets.
 #[derive(Debug)]
 pub(crate) struct Engine {
-    pub(crate) settings: Settings,
+    pub(crate) settings: InForce,
+    /// The daemon's own path: shims without a standard library hand compiles over to it.
+    runner: PathBuf,
     pub(crate) store: Arc<Store>,
-    /// What the team shares, if there is anything.
-    pub(crate) bucket: Option<Arc<Bucket>>,
+    /// What the team shares; opened when a configuration first wants it.
+    bucket: OnceLock<Arc<Bucket>>,
     pub(crate) files: Files,
     pub(crate) outputs: Outputs,
     pub(crate) linkers: Linkers,
@@ -114,11 +103,12 @@ enum Task {
 }
 
 impl Engine {
-    pub(crate) fn new(settings: Settings, store: Arc<Store>, bucket: Option<Arc<Bucket>>) -> Self {
+    pub(crate) fn new(settings: Settings, runner: PathBuf, store: Arc<Store>) -> Self {
         Self {
-            settings,
+            settings: InForce::new(settings),
+            runner,
             store,
-            bucket,
+            bucket: OnceLock::new(),
             files: Files::default(),
             outputs: Outputs::default(),
             linkers: Linkers::default(),
@@ -130,6 +120,21 @@ impl Engine {
             inflight: InFlights::default(),
             being_stored: Arc::default(),
         }
+    }
+
+    /// The team's bucket, if there is one and it is to be used.
+    pub(crate) fn bucket(&self) -> Option<&Arc<Bucket>> {
+        self.bucket.get().filter(|bucket| bucket.is_on())
+    }
+
+    /// The same, also while it isn't to be used.
+    pub(crate) fn opened_bucket(&self) -> Option<&Arc<Bucket>> {
+        self.bucket.get()
+    }
+
+    /// Begins to use a bucket. The first one stays for as long as the daemon runs.
+    pub(crate) fn use_bucket(&self, bucket: Arc<Bucket>) {
+        let _first = self.bucket.set(bucket);
     }
 
     /// Artifacts that are captured and not yet published.
@@ -162,20 +167,21 @@ impl Engine {
         match kache_rustc::judge(&invocation, &mut |path| std::fs::read(path)) {
             Verdict::Bypass(bypass) => Err(bypass),
             Verdict::Query(query) => {
-                let _begun = self.bucket.as_ref().map(|bucket| bucket.session(self, request, &query.compiler, false));
+                let _begun = self.bucket().map(|bucket| bucket.session(self, request, &query.compiler, false));
                 let key = query.key(&self.toolchain(&query.compiler, &env, &request.cwd)?.identity);
                 if let Some(reply) = self.queries.get(&key) {
                     self.stats.query();
                     return Ok(Answer::Reply(reply));
                 }
                 let argfiles = snapshots(&query.argfiles);
-                let plan = Plan { runner: self.settings.runner.clone(), insert_at: 1, argfiles, capture: true, ..Plan::default() };
+                let plan = Plan { runner: self.runner.clone(), insert_at: 1, argfiles, capture: true, ..Plan::default() };
                 Ok(Answer::Compile(Box::new(Ticket { task: Task::Query(key), asked: start.elapsed() }), plan))
             }
             Verdict::Compile(mut compile) => {
-                compile.remapped &= self.settings.remap;
+                let settings = self.settings.now();
+                compile.remapped &= settings.remap;
                 self.refuse_open_probe(&compile, request)?;
-                let question = Question::new(self, request, compile, env, began)?;
+                let question = Question::new(self, &settings, request, compile, env, began)?;
                 Ok(self.find_or_compile(question, waited, start))
             }
         }
@@ -261,7 +267,7 @@ impl Engine {
     }
 
     fn hit_outcome(&self, question: &Question, held: &Held, waited: bool) -> Outcome {
-        let came = self.bucket.as_ref().map(|bucket| bucket.used(question, held.key(), held.artifact(), waited));
+        let came = self.bucket().map(|bucket| bucket.used(question, held.key(), held.artifact(), waited));
         match came {
             Some(Came::Fetched) => Outcome::RemoteHit,
             _ if waited => Outcome::Joined,
@@ -300,7 +306,7 @@ impl Engine {
     fn plan(&self, question: &Question) -> Plan {
         let shown = question.roots.shown(question.compile.spelling());
         Plan {
-            runner: self.settings.runner.clone(),
+            runner: self.runner.clone(),
             extra_args: question.compile.extra_args(&question.roots),
             insert_at: u32::try_from(question.compile.insert_at).unwrap_or(1),
             argfiles: snapshots(&question.compile.argfiles),

@@ -15,9 +15,11 @@
 //! | `POST /v1/stop` | drains and ends the daemon |
 
 use crate::bucket::Unflushed;
+use crate::config_watch::ConfigWatch;
 use crate::engine::Engine;
 use crate::housekeeping::{self, Refusal};
 use crate::stats::{Snapshot, StoreSnapshot};
+use crate::strangers::Strangers;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, Limited, StreamBody};
 use hyper::body::{Bytes, Frame, Incoming};
@@ -47,8 +49,9 @@ pub(crate) struct Front {
     pub(crate) activated: bool,
     pub(crate) cache_dir: PathBuf,
     pub(crate) unknown_variables: Vec<String>,
-    pub(crate) notices: Vec<String>,
+    pub(crate) config: Arc<ConfigWatch>,
     pub(crate) started: Instant,
+    pub(crate) strangers: Strangers,
     pub(crate) stop: CancellationToken,
 }
 
@@ -62,6 +65,8 @@ struct Status<'a> {
     cache_dir: &'a PathBuf,
     unknown_variables: &'a [String],
     notices: Vec<String>,
+    /// Keys whose values count from the next start on.
+    restart_to_apply: Vec<&'static str>,
     compiling: usize,
 }
 
@@ -96,7 +101,7 @@ impl Front {
             (&Method::POST, "/v1/purge") => self.housekeeping(uri.query(), housekeeping::purge).await,
             (&Method::POST, "/v1/verify") => self.housekeeping(uri.query(), housekeeping::verify).await,
             (&Method::POST, "/v1/flush") => self.flush(uri.query()).await,
-            (&Method::POST, "/v1/remote/check") => match &self.engine.bucket {
+            (&Method::POST, "/v1/remote/check") => match self.engine.bucket() {
                 Some(bucket) => json(&bucket.check(uri.query() == Some("write=1")).await),
                 None => json(&()),
             },
@@ -122,7 +127,7 @@ impl Front {
             max_bytes: usage.max_bytes,
             evicted_artifacts: usage.evicted_artifacts,
         };
-        self.engine.stats.snapshot(store, self.engine.bucket.as_ref().map(|bucket| bucket.snapshot()))
+        self.engine.stats.snapshot(store, self.engine.bucket().map(|bucket| bucket.snapshot()))
     }
 
     fn status(&self) -> Status<'_> {
@@ -134,9 +139,15 @@ impl Front {
             activated: self.activated,
             cache_dir: &self.cache_dir,
             unknown_variables: &self.unknown_variables,
-            notices: self.notices.iter().cloned().chain(self.engine.bucket.as_ref().and_then(|bucket| bucket.notice())).collect(),
+            notices: self.notices(),
+            restart_to_apply: self.config.restart_to_apply(),
             compiling: self.engine.leases.len(),
         }
+    }
+
+    fn notices(&self) -> Vec<String> {
+        let bucket = self.engine.bucket().and_then(|bucket| bucket.notice());
+        self.config.notices().into_iter().chain(bucket).chain(self.strangers.notice()).collect()
     }
 
     /// Without a bucket there is nothing to wait for.
@@ -146,14 +157,14 @@ impl Front {
             Some(Some(millis)) => Some(Duration::from_millis(millis)),
             None => None,
         };
-        match &self.engine.bucket {
+        match self.engine.bucket() {
             Some(bucket) => json(&bucket.flush(&self.engine, timeout).await),
             None => json(&Unflushed::default()),
         }
     }
 
     async fn sync(&self, body: Incoming) -> Response<BoxBody<Bytes, Infallible>> {
-        let Some(bucket) = &self.engine.bucket else {
+        let Some(bucket) = self.engine.bucket() else {
             let advice = "no bucket is configured: set KACHE_S3_BUCKET or [cache.remote], and a mode other than off\n";
             return text(StatusCode::CONFLICT, advice).map(BodyExt::boxed);
         };

@@ -9,6 +9,7 @@
 mod archive;
 mod bucket;
 mod capture;
+mod config_watch;
 mod conversation;
 mod engine;
 mod files;
@@ -17,6 +18,7 @@ mod http;
 mod inflight;
 mod lease;
 mod linker;
+mod log;
 mod outputs;
 mod queries;
 mod question;
@@ -24,22 +26,28 @@ mod restore;
 mod rules;
 mod server;
 mod service;
+mod settings;
 mod sources;
 mod spawn;
 mod stats;
+mod strangers;
 mod toolchain;
 mod verify;
 
 use anyhow::Context as _;
-use engine::{Engine, Settings};
+use config_watch::ConfigWatch;
+use engine::Engine;
 use http::Front;
-use kache_config::{Config, Environment};
+use kache_config::{Config, Environment, Files};
 use kache_store::{OpenError, Options, Store};
+use log::Log;
+use settings::Settings;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
+use strangers::Strangers;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -88,11 +96,13 @@ fn complain(text: &str) {
 
 fn run() -> anyhow::Result<ExitCode> {
     let started = Instant::now();
+    // First: the file may be exchanged for a newer one at any time, and from then on the system tells no usable name.
+    let runner = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("kached"));
     let given = service::socket()?;
     let env = std::env::vars_os().collect::<Environment>();
-    let config = Config::load(&env)?;
-    let filter = tracing_subscriber::EnvFilter::try_new(&config.log).with_context(|| format!("log = {:?}", config.log))?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    let files = Files::from_environment(&env).absolute()?;
+    let config = Config::load_files(&files, &env)?;
+    let log = Log::start(&config.log)?;
     let socket = match &given {
         Some(given) => given.path.clone(),
         None => kache_proto::socket_path(|name| std::env::var_os(name))?,
@@ -106,23 +116,23 @@ fn run() -> anyhow::Result<ExitCode> {
     };
     // The build's directories come and go; the daemon must not keep one of them busy.
     std::env::set_current_dir("/")?;
-    let runner = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("kached"));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("kached").build()?;
-    let store = Arc::new(store);
-    let bucket = {
+    let engine = Arc::new(Engine::new(Settings::from(&config), runner, Arc::new(store)));
+    let unknown_variables = config.unknown_variables.iter().map(ToString::to_string).collect();
+    let config = {
         let _within = runtime.enter();
-        bucket::connect(&config, &store)?
+        Arc::new(ConfigWatch::begin(env, files, config, log, Arc::clone(&engine))?)
     };
-    let settings = Settings { salt: config.cache.salt.clone(), remap: config.cache.remap, rules: config.rules.clone(), runner };
-    let engine = Arc::new(Engine::new(settings, store, bucket));
+    runtime.spawn(Arc::clone(&config).keep_looking());
     let front = Front {
         engine,
         socket,
         activated: given.is_some(),
         cache_dir: dir,
-        unknown_variables: config.unknown_variables.iter().map(ToString::to_string).collect(),
-        notices: config.notices.clone(),
+        unknown_variables,
+        config,
         started,
+        strangers: Strangers::default(),
         stop: CancellationToken::new(),
     };
     let code = runtime.block_on(serve(Arc::new(front), given));
@@ -145,7 +155,7 @@ async fn serve(front: Arc<Front>, given: Option<service::Socket>) -> anyhow::Res
     for name in &front.unknown_variables {
         tracing::warn!("unknown variable {name}");
     }
-    for notice in &front.notices {
+    for notice in front.config.notices() {
         tracing::warn!("{notice}");
     }
     complain(&format!("kached ready: {} (pid {}, cache {})", front.socket.display(), std::process::id(), front.cache_dir.display()));

@@ -9,6 +9,7 @@ use crate::files::{self, Files, Found};
 use crate::linker::Linkers;
 use crate::outputs::Origin;
 use crate::rules;
+use crate::settings::Settings;
 use crate::sources::Contents;
 use crate::toolchain::{self, Toolchain};
 use kache_config::Rule;
@@ -60,17 +61,24 @@ pub(crate) struct Closure {
 
 impl Question {
     /// Looks up what the model wants to know.
-    pub(crate) fn new(engine: &Engine, request: &Arc<Request>, compile: Box<Compile>, env: Env, began: i128) -> Result<Self, Bypass> {
-        let rule = engine.settings.rules.of(&compile.package, &compile.crate_name);
+    pub(crate) fn new(
+        engine: &Engine,
+        settings: &Settings,
+        request: &Arc<Request>,
+        compile: Box<Compile>,
+        env: Env,
+        began: i128,
+    ) -> Result<Self, Bypass> {
+        let rule = settings.rules.of(&compile.package, &compile.crate_name);
         if rule.bypass {
             return Err(Bypass::new(BypassReason::Rule, compile.package.clone()));
         }
-        let session = engine.bucket.as_ref().map(|bucket| bucket.session(engine, request, &compile.compiler, true));
+        let session = engine.bucket().map(|bucket| bucket.session(engine, request, &compile.compiler, true));
         let turn = session.as_ref().map_or(0, |session| session.turn());
         let toolchain = engine.toolchain(&compile.compiler, &env, &request.cwd)?;
         let roots = roots(&compile, &toolchain)?;
         let mut inputs = compile.inputs(&roots);
-        inputs.salt.clone_from(&engine.settings.salt);
+        inputs.salt.clone_from(&settings.salt);
         inputs.toolchain = Some(toolchain.identity);
         if let Driver::Clippy { driver } = &compile.driver {
             inputs.driver = Some(file_digest(engine, &toolchain::resolve(driver, &env, &request.cwd), BypassReason::UnknownToolchain)?);

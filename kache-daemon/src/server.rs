@@ -3,7 +3,7 @@
 //! Promises: the socket has mode 0600 and only the daemon's own user is answered; after a stop no new connection is taken, what is being
 //! published is finished within a bound, and the socket's file is gone, unless a service manager goes on listening there.
 
-use crate::conversation;
+use crate::conversation::{self, ConversationError};
 use crate::http::{self, Front};
 use crate::service;
 use interprocess::local_socket::tokio::{Listener, Stream};
@@ -11,6 +11,7 @@ use interprocess::local_socket::traits::{StreamCommon as _, tokio::Listener as _
 use interprocess::local_socket::{GenericFilePath, ListenerOptions, ToFsName};
 use interprocess::os::unix::local_socket::ListenerOptionsExt;
 use interprocess::os::unix::uds_local_socket;
+use kache_proto::ProtocolError;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -91,7 +92,7 @@ pub(crate) async fn serve(listener: Listener, front: Arc<Front>) {
     if tokio::time::timeout_at(end, publishing.wait()).await.is_err() {
         tracing::warn!("stopped before everything was published");
     }
-    if let Some(bucket) = &front.engine.bucket {
+    if let Some(bucket) = front.engine.bucket() {
         bucket.drain(&front.engine, end.saturating_duration_since(Instant::now())).await;
     }
 }
@@ -106,7 +107,11 @@ async fn attend(mut stream: Stream, front: &Arc<Front>, publishing: TaskTracker)
     match first.first() {
         None => Ok(()),
         Some(byte) if kache_proto::decode::speaks_frames(*byte) => {
-            Ok(conversation::hold(Arc::clone(&front.engine), publishing, stream, &first).await?)
+            let held = conversation::hold(Arc::clone(&front.engine), Arc::clone(&front.config), publishing, stream, &first).await;
+            if let Err(ConversationError::Protocol(ProtocolError::OtherVersion(version))) = held {
+                front.strangers.met(version);
+            }
+            Ok(held?)
         }
         Some(_) => Ok(http::serve(Arc::clone(front), Rewound { first, stream }).await?),
     }

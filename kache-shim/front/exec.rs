@@ -4,6 +4,7 @@ use crate::memory::{Buffer, place, terminated};
 use crate::process::Process;
 use crate::sys::{self, Errno};
 use crate::talk::Socket;
+use crate::wire;
 use core::ffi::CStr;
 
 /// Longest path that is tried, terminator included, bytes: the kernel's own bound.
@@ -53,12 +54,13 @@ fn join<'a>(path: &'a mut [u8; PATH_MAX], parts: [&[u8]; 3]) -> Option<&'a CStr>
     terminated(path)
 }
 
-/// Becomes `runner __compile <socket> <remaining> <argv…>`. Returns if that can't be, with the socket private again.
+/// Becomes `runner __compile <version> <socket> <remaining> <argv…>`. Returns if that can't be, with the socket private again.
 pub fn exec_runner(process: &Process, socket: &Socket, runner: &[u8], remaining: usize) {
     let mut path = [0; PATH_MAX];
     let Some(runner) = join(&mut path, [runner, b"", b""]).filter(|runner| !runner.is_empty()) else { return };
-    let (fd, remaining) = (Decimal::new(socket.fd().cast_unsigned()), Decimal::new(remaining as u32));
-    let front = [runner.as_ptr().cast(), c"__compile".as_ptr().cast(), fd.as_ptr(), remaining.as_ptr()];
+    let (version, fd, remaining) =
+        (Decimal::new(wire::VERSION), Decimal::new(socket.fd().cast_unsigned()), Decimal::new(remaining as u32));
+    let front = [runner.as_ptr().cast(), c"__compile".as_ptr().cast(), version.as_ptr(), fd.as_ptr(), remaining.as_ptr()];
     let (_, envp) = process.raw();
     let mut argv = Buffer::mapped();
     let pointers = front.into_iter().chain(process.argv().map(|argument| argument.as_ptr().cast())).chain([core::ptr::null()]);

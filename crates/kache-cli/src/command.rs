@@ -16,6 +16,8 @@ mod stop;
 mod sync;
 mod verify;
 
+pub(crate) use status::Status;
+
 use crate::args::{Arguments, Command};
 use crate::error::Error;
 use std::process::ExitCode;

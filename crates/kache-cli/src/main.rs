@@ -13,6 +13,7 @@ mod command;
 mod consent;
 mod error;
 mod holder;
+mod outdated;
 mod place;
 mod show;
 mod stats;

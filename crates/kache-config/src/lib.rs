@@ -6,6 +6,7 @@
 //! Deliberately absent: reading the process environment. Callers pass an [`Environment`], so that a test or a daemon decides what
 //! counts. The socket's path isn't configuration either: the shim has to find it without reading any file.
 
+mod change;
 mod env;
 mod error;
 mod layers;
@@ -16,6 +17,7 @@ mod secret;
 mod settings;
 mod size;
 
+pub use change::Change;
 pub use env::{Environment, NamedVariable, VARIABLES};
 pub use error::ConfigError;
 pub use layers::Origin;
@@ -93,6 +95,25 @@ pub enum Files {
 }
 
 impl Files {
+    /// The same, wherever the process goes from here.
+    ///
+    /// # Errors
+    /// The working directory is gone.
+    pub fn absolute(self) -> std::io::Result<Self> {
+        Ok(match self {
+            Self::Named(path) => Self::Named(std::path::absolute(path)?),
+            standard @ Self::Standard(_) => standard,
+        })
+    }
+
+    /// The paths, in order of rising weight.
+    pub fn paths(&self) -> &[PathBuf] {
+        match self {
+            Self::Standard(paths) => paths,
+            Self::Named(path) => std::slice::from_ref(path),
+        }
+    }
+
     /// `KACHE_CONFIG`, else the system's and the user's file.
     pub fn from_environment(env: &Environment) -> Self {
         if let Some(path) = env.path("KACHE_CONFIG") {

@@ -1,6 +1,6 @@
 //! What a configuration means, and what an operator reads when it is wrong: exact texts.
 
-use kache_config::{ByteSize, Config, Environment, Files, Origin, RemoteMode};
+use kache_config::{ByteSize, Change, Config, Environment, Files, Origin, RemoteMode};
 use std::path::{Path, PathBuf};
 
 /// A configuration directory with a system's and a user's file.
@@ -315,4 +315,39 @@ fn rules_hold_for_packages_and_crates_and_add_up() {
             ("rules.other", "{ bypass = true }", user),
         ]
     );
+}
+
+#[test]
+fn a_running_daemon_follows_what_it_can_and_keeps_the_rest() {
+    let setup = Setup::new();
+    let load = |file: &str| setup.write("user.toml", file).load(&[]).unwrap();
+    let table = |bucket: &str, mode: &str| format!("[cache.remote]\ntype = 's3'\nbucket = '{bucket}'\nmode = '{mode}'");
+    let running = load(&format!("[cache]\ndir = '/a'\n{}", table("team", "read-write")));
+    let opened = running.cache.remote.as_ref();
+
+    let Change { config, restart } = Change::new(
+        &running,
+        opened,
+        load(&format!("log = 'debug'\n[rules.x]\nbypass = true\n[cache]\ndir = '/a'\nsalt = 's'\n{}", table("team", "off"))),
+    );
+    assert!(restart.is_empty() && config.rules.of("x", "x").bypass);
+    assert_eq!((config.log.as_str(), config.cache.salt.as_str(), config.cache.remote.unwrap().mode), ("debug", "s", RemoteMode::Off));
+
+    let Change { config, restart } = Change::new(&running, opened, load(&format!("[cache]\ndir = '/b'\n{}", table("other", "off"))));
+    assert_eq!(restart, ["cache.dir", "cache.remote.bucket"]);
+    let remote = config.cache.remote.unwrap();
+    assert_eq!((config.cache.dir.as_path(), remote.bucket.as_str(), remote.mode), (Path::new("/a"), "team", RemoteMode::ReadWrite));
+
+    let change = Change::new(&running, None, load(&format!("[cache]\ndir = '/a'\n{}", table("other", "off"))));
+    assert!(change.restart.is_empty() && change.config.cache.remote.unwrap().bucket == "other", "none is open yet");
+    for (line, key) in [
+        ("endpoint = 'http://h'", "endpoint"),
+        ("region = 'r'", "region"),
+        ("profile = 'p'", "profile"),
+        ("prefix = 'p'", "prefix"),
+        ("concurrency = 1", "concurrency"),
+    ] {
+        let change = Change::new(&running, opened, load(&format!("[cache]\ndir = '/a'\n{}\n{line}", table("team", "read-write"))));
+        assert_eq!(change.restart, [format!("cache.remote.{key}")]);
+    }
 }

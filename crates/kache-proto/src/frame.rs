@@ -76,7 +76,7 @@ pub enum Reply {
 /// How to run rustc.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// A program that can run the compile when called as `__compile <fd> <remaining> <argv…>`: the daemon's own path. First in the frame, so that a
+    /// A program that can run the compile when called as `__compile <version> <fd> <remaining> <argv…>`: the daemon's own path. First in the frame, so that a
     /// front that hands over need not read further.
     pub runner: PathBuf,
     /// Index in the caller's argv at which `extra_args` go in: 1, or 2 after clippy-driver's rustc argument.

@@ -40,7 +40,7 @@ pub struct S3Options {
     pub prefix: String,
     /// How many requests run at once.
     pub concurrency: usize,
-    /// Refuse every PUT.
+    /// Refuse every PUT; [`S3Remote::set_read_only`] changes it.
     pub read_only: bool,
     /// Who signs.
     pub credentials: Arc<dyn ProvideCredentials>,
@@ -86,6 +86,7 @@ pub struct S3Remote {
     /// The generation of credentials that a server refused although they were fresh.
     refused_generation: AtomicU64,
     conditional_puts: AtomicBool,
+    read_only: AtomicBool,
 }
 
 impl S3Remote {
@@ -107,8 +108,14 @@ impl S3Remote {
             counters,
             refused_generation: AtomicU64::new(u64::MAX),
             conditional_puts: AtomicBool::new(true),
+            read_only: AtomicBool::new(options.read_only),
             options,
         })
+    }
+
+    /// Refuses every PUT from now on, or takes them again.
+    pub fn set_read_only(&self, read_only: bool) {
+        self.read_only.store(read_only, Ordering::Relaxed);
     }
 
     /// Where requests go at present.
@@ -253,7 +260,7 @@ impl Remote for S3Remote {
         let key = name.path(&self.options.prefix);
         Box::pin(async move {
             let stored = async {
-                if self.options.read_only {
+                if self.read_only.load(Ordering::Relaxed) {
                     return Err(RemoteError::new(ErrorKind::ReadOnly, "this remote is for reading (mode = \"read-only\")"));
                 }
                 let md5 = md5(&content).await?;

@@ -17,6 +17,7 @@ use kache_model::{BlobId, Digest};
 use redb::ReadableTable;
 use std::fs;
 use std::io;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -129,7 +130,7 @@ pub(crate) fn start(inner: &Arc<Inner>) -> io::Result<JoinHandle<()>> {
             }
             // What fails here (a full disk) stays visible in memory and is tried again with the next change.
             drop(inner.settle());
-            if std::mem::take(&mut inner.keeper.desk().gc) && inner.gc(GcLimit { max_bytes: inner.max_bytes, max_age: None }).is_ok() {
+            if std::mem::take(&mut inner.keeper.desk().gc) && inner.gc(GcLimit { max_bytes: inner.max_bytes(), max_age: None }).is_ok() {
                 drop(inner.settle());
             }
         }
@@ -137,6 +138,11 @@ pub(crate) fn start(inner: &Arc<Inner>) -> io::Result<JoinHandle<()>> {
 }
 
 impl Inner {
+    /// The limit as it is now.
+    pub(crate) fn max_bytes(&self) -> u64 {
+        self.max_bytes.load(Ordering::Relaxed)
+    }
+
     /// Makes everything so far durable, and then removes the files that this set free.
     pub(crate) fn settle(&self) -> Result<(), StoreError> {
         let _turn = self.keeper.settling.lock().unwrap_or_else(PoisonError::into_inner);

@@ -111,7 +111,7 @@ pub(crate) struct Inner {
     reflinks: copy::Reflinks,
     keeper: Keeper,
     life: Life,
-    max_bytes: u64,
+    max_bytes: AtomicU64,
     evicted: AtomicU64,
     /// Of the cache directory.
     device: u64,
@@ -171,7 +171,7 @@ impl Store {
             reflinks: copy::Reflinks::default(),
             keeper: Keeper::default(),
             life,
-            max_bytes: options.max_bytes,
+            max_bytes: AtomicU64::new(options.max_bytes),
             evicted: AtomicU64::new(0),
             device,
             lock,
@@ -234,6 +234,14 @@ impl Store {
         self.0.shelf().artifact(key).is_some()
     }
 
+    /// Changes the limit. What is too much then goes in the background.
+    pub fn set_max_bytes(&self, max_bytes: u64) {
+        self.0.max_bytes.store(max_bytes, Ordering::Relaxed);
+        if self.0.shelf().bytes() > max_bytes {
+            self.0.keeper.want_gc();
+        }
+    }
+
     /// How full the store is.
     pub fn usage(&self) -> Usage {
         let shelf = self.0.shelf();
@@ -242,7 +250,7 @@ impl Store {
             artifacts: artifacts as u64,
             blobs: blobs as u64,
             bytes: shelf.bytes(),
-            max_bytes: self.0.max_bytes,
+            max_bytes: self.0.max_bytes(),
             evicted_artifacts: self.0.evicted.load(Ordering::Relaxed),
         }
     }

@@ -48,7 +48,7 @@ impl Store {
     /// [`StoreError::BlobNotGiven`], or what disk and index said; then the store is as it was before.
     pub fn publish(&self, new: Publication) -> Result<(), StoreError> {
         self.0.publish(new)?;
-        if self.0.shelf().bytes() > self.0.max_bytes {
+        if self.0.shelf().bytes() > self.0.max_bytes() {
             self.0.keeper.want_gc();
         }
         Ok(())

@@ -126,7 +126,7 @@ impl Bucket {
         let missing = index.entries.into_iter().filter(|entry| !self.store.contains(&entry.artifact)).take(MAX_AHEAD);
         let missing: Vec<IndexEntry> = missing.take_while(affordable).collect();
         let window = Semaphore::new((WINDOW / KIB) as usize);
-        let all = futures_util::stream::iter(missing).for_each_concurrent(self.settings.concurrency, async |entry| {
+        let all = futures_util::stream::iter(missing).for_each_concurrent(self.concurrency, async |entry| {
             // The semaphore is fair: whoever comes first in the index goes first. It is never closed.
             let share = (entry.bytes / KIB).clamp(1, WINDOW / AT_LEAST / KIB);
             let _share = window.acquire_many(share as u32).await;

@@ -59,7 +59,7 @@ impl Bucket {
         let read = trial(async { fetch_build_index(&*self.remote, &name, Priority::Demand).await.map(drop) }).await;
         let nobody = PackageName::new("kache-doctor").map(Scope::Inputs).unwrap_or(Scope::All);
         let list = trial(async { self.remote.list(&nobody, None).await.map(drop) }).await;
-        let write = match write && self.settings.writes {
+        let write = match write && self.takes_uploads() {
             true => Some(trial(self.store_nothing(&name)).await),
             false => None,
         };
@@ -71,7 +71,7 @@ impl Bucket {
             region: s3.region(),
             configured_region: region.clone(),
             credentials: snapshot.credential_source,
-            writes: self.settings.writes,
+            writes: self.takes_uploads(),
             read,
             list,
             write,

@@ -1,29 +1,25 @@
 //! From the configuration to an open bucket.
 
+use super::Bucket;
 use super::check::Whereabouts;
-use super::{Bucket, Settings};
-use kache_config::{Config, KeyPair, RemoteConfig, RemoteMode};
+use kache_config::{KeyPair, RemoteConfig};
 use kache_remote::{AwsOptions, ProvideCredentials, RemoteError, S3Options, S3Remote, aws_credentials};
 use kache_store::Store;
 use std::sync::Arc;
 
-/// Opens the configured bucket, if there is one and it is to be used. To be called within the runtime. Nothing is sent yet: a bucket that is out of
-/// reach must not keep the daemon from starting.
-pub(crate) fn connect(config: &Config, store: &Arc<Store>) -> Result<Option<Arc<Bucket>>, RemoteError> {
-    let Some(remote) = config.cache.remote.as_ref().filter(|remote| remote.mode != RemoteMode::Off) else { return Ok(None) };
-    let writes = remote.mode.writes();
+/// Opens the bucket. To be called within the runtime. Nothing is sent yet: a bucket that is out of reach must not keep the daemon from starting.
+pub(crate) fn connect(remote: &RemoteConfig, store: &Arc<Store>) -> Result<Arc<Bucket>, RemoteError> {
     let options = S3Options {
         endpoint: remote.endpoint.clone(),
         region: remote.region.clone(),
         prefix: remote.prefix.clone(),
         concurrency: remote.concurrency.get() as usize,
-        read_only: !writes,
+        read_only: !remote.mode.writes(),
         ..S3Options::new(&remote.bucket, credentials(remote))
     };
     let s3 = Arc::new(S3Remote::new(options)?);
-    let settings = Settings { writes, wait: remote.wait, concurrency: remote.concurrency.get() as usize, level: remote.compression_level };
     let whereabouts = Whereabouts { s3, bucket: remote.bucket.clone(), region: remote.region.clone() };
-    Ok(Some(Bucket::open(settings, whereabouts, Arc::clone(store))))
+    Ok(Bucket::open(remote, whereabouts, Arc::clone(store)))
 }
 
 fn credentials(remote: &RemoteConfig) -> Arc<dyn ProvideCredentials> {

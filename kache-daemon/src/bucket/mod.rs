@@ -35,7 +35,7 @@ use crate::question::Question;
 use ahead::Names;
 use check::Whereabouts;
 use fetches::{Fetches, Purpose};
-use kache_config::CompressionLevel;
+use kache_config::{CompressionLevel, RemoteConfig, RemoteMode};
 use kache_model::{Artifact, ArtifactKey};
 use kache_proto::Request;
 use kache_remote::{Asked, IndexEntry, PackageName, Priority, Remote, fetch_known_inputs};
@@ -45,7 +45,7 @@ use serde::Serialize;
 use session::{Hints, Scene, Sessions};
 use sizes::Sizes;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use tokio_util::task::TaskTracker;
 use uploads::{Left, Uploads};
@@ -59,23 +59,28 @@ const LEVEL: &str = "KACHE_COMPRESSION_LEVEL";
 /// Keys tried for one unit, at most.
 const MAX_KEYS: usize = 3;
 
-/// What the bucket takes from the configuration.
+/// What the bucket takes from the configuration, and may take anew while the daemon runs.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Settings {
-    /// Whether anything may be stored there.
-    pub(crate) writes: bool,
+struct Settings {
+    mode: RemoteMode,
     /// How long a build waits for a fetch that makes no progress.
-    pub(crate) wait: Duration,
-    /// Fetches ahead at once.
-    pub(crate) concurrency: usize,
+    wait: Duration,
     /// zstd level of builds that don't name one.
-    pub(crate) level: CompressionLevel,
+    level: CompressionLevel,
+}
+
+impl From<&RemoteConfig> for Settings {
+    fn from(remote: &RemoteConfig) -> Self {
+        Self { mode: remote.mode, wait: remote.wait, level: remote.compression_level }
+    }
 }
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Bucket {
-    settings: Settings,
+    settings: RwLock<Settings>,
+    /// Fetches ahead at once.
+    concurrency: usize,
     remote: Arc<dyn Remote>,
     whereabouts: Whereabouts,
     store: Arc<Store>,
@@ -107,27 +112,61 @@ pub(crate) struct Unflushed {
 
 impl Bucket {
     /// Begins to work on what is queued. To be called within the runtime.
-    fn open(settings: Settings, whereabouts: Whereabouts, store: Arc<Store>) -> Arc<Self> {
-        let left_behind = if settings.writes { store.pending_uploads().unwrap_or_default() } else { Vec::new() };
+    fn open(config: &RemoteConfig, whereabouts: Whereabouts, store: Arc<Store>) -> Arc<Self> {
         let bucket = Arc::new(Self {
-            settings,
+            settings: RwLock::new(config.into()),
+            concurrency: config.concurrency.get() as usize,
             remote: Arc::<kache_remote::S3Remote>::clone(&whereabouts.s3),
             whereabouts,
             store,
             sessions: Sessions::default(),
             fetches: Fetches::default(),
-            uploads: Uploads::new(left_behind),
+            uploads: Uploads::default(),
             sizes: Sizes::default(),
             bad_level: Mutex::default(),
             tasks: TaskTracker::new(),
             indexes: TaskTracker::new(),
             runtime: tokio::runtime::Handle::current(),
         });
+        bucket.load_queue();
         bucket.runtime.spawn(Arc::clone(&bucket).watch_sessions());
-        if settings.writes {
-            bucket.runtime.spawn(Arc::clone(&bucket).upload_all());
-        }
+        bucket.runtime.spawn(Arc::clone(&bucket).upload_all());
         bucket
+    }
+
+    /// Takes over what `config` says of mode, waiting and packing; the rest of it counts when a bucket is opened. What is queued stays in the store
+    /// while nothing may be written.
+    pub(crate) fn adjust(&self, config: &RemoteConfig) {
+        let wrote = std::mem::replace(&mut *self.settings.write().unwrap_or_else(PoisonError::into_inner), config.into()).mode.writes();
+        self.whereabouts.s3.set_read_only(!config.mode.writes());
+        match (wrote, config.mode.writes()) {
+            (false, true) => self.load_queue(),
+            (true, false) => self.uploads.forget(),
+            _ => {}
+        }
+    }
+
+    /// Uses it no more, until [`Bucket::adjust`] says otherwise.
+    pub(crate) fn rest(&self) {
+        self.settings.write().unwrap_or_else(PoisonError::into_inner).mode = RemoteMode::Off;
+        self.whereabouts.s3.set_read_only(true);
+        self.uploads.forget();
+    }
+
+    /// Queues what bears the store's mark of a pending upload.
+    fn load_queue(&self) {
+        if self.takes_uploads() {
+            self.store.pending_uploads().unwrap_or_default().into_iter().for_each(|key| self.uploads.add(key, None));
+        }
+    }
+
+    /// Whether it is used at all.
+    pub(crate) fn is_on(&self) -> bool {
+        self.settings().mode != RemoteMode::Off
+    }
+
+    fn settings(&self) -> Settings {
+        *self.settings.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The session of a request. As soon as it is known what is being built, the daemon looks ahead: with the first request as a rule, with the
@@ -156,7 +195,7 @@ impl Bucket {
     /// lead to now, none of which the store has.
     pub(crate) async fn look(self: &Arc<Self>, engine: &Arc<Engine>, question: &Arc<Question>, candidates: Vec<ArtifactKey>) {
         let (Some(session), Some(package)) = (&question.session, PackageName::new(&question.compile.package)) else { return };
-        let wait = self.settings.wait;
+        let wait = self.settings().wait;
         let hints = tokio::time::timeout(wait, session.hints()).await.unwrap_or_default();
         for (package, key) in hints.expected.get(&question.unit).into_iter().flatten().take(MAX_KEYS) {
             if !self.store.contains(key) {
@@ -190,7 +229,7 @@ impl Bucket {
     /// Asks for the unit's input sets, and tells which keys they lead to.
     async fn learn(&self, engine: &Arc<Engine>, question: &Arc<Question>, package: &PackageName) -> Vec<ArtifactKey> {
         let asking = fetch_known_inputs(&*self.remote, package, &question.unit, Priority::Demand);
-        let known = match tokio::time::timeout(self.settings.wait, asking).await {
+        let known = match tokio::time::timeout(self.settings().wait, asking).await {
             Ok(Ok(Some(known))) => known,
             Ok(Ok(None)) | Err(_) => return Vec::new(),
             Ok(Err(error)) => {
@@ -232,7 +271,7 @@ impl Bucket {
 
     /// Whether results made here are to be uploaded.
     pub(crate) fn takes_uploads(&self) -> bool {
-        self.settings.writes
+        self.settings().mode.writes()
     }
 
     /// An artifact that bears the store's mark of a pending upload, and the environment of the build that made it.
@@ -247,7 +286,7 @@ impl Bucket {
         if level.is_none() {
             let notice = format!(
                 "{LEVEL}={text:?} in a build's environment isn't a whole number from 1 to 22; {} is used",
-                self.settings.level.get()
+                self.settings().level.get()
             );
             let mut known = self.bad_level.lock().unwrap_or_else(PoisonError::into_inner);
             if known.as_ref() != Some(&notice) {
@@ -273,7 +312,7 @@ impl Bucket {
     /// Has the indexes of ended sessions stored.
     fn end_sessions(self: &Arc<Self>) {
         for session in self.sessions.take_ended() {
-            if self.settings.writes {
+            if self.takes_uploads() {
                 let bucket = Arc::clone(self);
                 self.indexes.spawn_on(async move { bucket.write_index(&session).await }, &self.runtime);
             }

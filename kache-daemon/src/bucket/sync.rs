@@ -103,7 +103,7 @@ impl Bucket {
     }
 
     async fn both(self: &Arc<Self>, order: &Order, listener: &Listener) -> Result<(Tally, Tally), SyncError> {
-        if order.push && !self.settings.writes {
+        if order.push && !self.takes_uploads() {
             return Err(SyncError::ReadOnly);
         }
         let packages = if order.all { None } else { Some(Lockfile::above(&order.dir)?.packages) };
@@ -150,7 +150,7 @@ impl Bucket {
                 let fetch = self.fetch(asked, Purpose::Sync);
                 async move { (fetch.outcome().await, bytes) }
             })
-            .buffer_unordered(self.settings.concurrency);
+            .buffer_unordered(self.concurrency);
         let mut done = 0;
         while let Some((outcome, bytes)) = fetches.next().await {
             match outcome {

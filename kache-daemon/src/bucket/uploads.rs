@@ -23,7 +23,7 @@ const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const LAST_PAUSE: Duration = Duration::from_secs(300);
 
 /// The queue's state in memory.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Uploads {
     /// There is something new, or somebody is impatient.
     wake: Notify,
@@ -70,13 +70,6 @@ pub(crate) struct Left {
 }
 
 impl Uploads {
-    /// With what an earlier daemon left behind.
-    pub(crate) fn new(left_behind: Vec<ArtifactKey>) -> Self {
-        let uploads = Self { wake: Notify::new(), queue: Mutex::default(), moved: watch::Sender::new(0) };
-        left_behind.into_iter().for_each(|key| uploads.add(key, None));
-        uploads
-    }
-
     /// Puts an artifact that bears the store's mark into the queue.
     pub(crate) fn add(&self, key: ArtifactKey, level: Option<CompressionLevel>) {
         let mut queue = self.queue();
@@ -84,6 +77,12 @@ impl Uploads {
         let waiting = Waiting { came: queue.came, level, failed: None, tries: 0 };
         queue.waiting.insert(key, waiting);
         self.wake.notify_one();
+    }
+
+    /// Empties the queue; the store's marks stay.
+    pub(crate) fn forget(&self) {
+        self.queue().waiting.clear();
+        self.moved.send_modify(|count| *count += 1);
     }
 
     /// Has everything tried again now.
@@ -167,6 +166,9 @@ impl Bucket {
     }
 
     async fn upload_one(self: &Arc<Self>, key: ArtifactKey) {
+        if !self.takes_uploads() {
+            return;
+        }
         match self.upload(key).await {
             Ok(()) => self.off_the_queue(&key),
             Err(error) => {
@@ -192,7 +194,7 @@ impl Bucket {
         let Some((descriptor, outputs)) = read.map_err(|error| RemoteError::new(ErrorKind::Other, error.to_string()))?? else {
             return Ok(());
         };
-        let level = self.uploads.level(&key).unwrap_or(self.settings.level).get();
+        let level = self.uploads.level(&key).unwrap_or(self.settings().level).get();
         let (unit, set) = (descriptor.artifact.unit, descriptor.set.clone());
         let Some(package) = PackageName::new(&descriptor.artifact.package) else { return Ok(()) };
         let scratch = self.store.scratch();

@@ -2,21 +2,31 @@
 //!
 //! It is the configuration of a daemon that is started from here. One that runs already may have been started with other variables.
 
+use super::status::Status;
 use crate::args::ConfigQuestion;
 use crate::error::Error;
 use crate::show::DIM;
-use crate::{place, show};
+use crate::{outdated, place, show};
 use kache_config::{Config, Files, Setting};
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
 pub(crate) fn run(question: &ConfigQuestion) -> Result<ExitCode, Error> {
     match question {
-        ConfigQuestion::Show => show::answer(table(&place::config()?.settings())),
+        ConfigQuestion::Show => show_all(&place::config()?),
         ConfigQuestion::Path => show::answer(paths()),
         ConfigQuestion::Check => check(&place::config()?),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn show_all(config: &Config) {
+    show::answer(table(&config.settings()));
+    // What a running daemon has to add; one that isn't there or doesn't answer has nothing.
+    let status = place::client().and_then(|client| client.get_json::<Status>("/v1/status"));
+    if let Some(keys) = status.ok().and_then(|status| outdated::settings(&status)) {
+        show::note(keys);
+    }
 }
 
 fn table(settings: &[Setting]) -> String {
@@ -32,12 +42,9 @@ fn table(settings: &[Setting]) -> String {
 
 /// The files, in order of rising weight.
 fn paths() -> String {
-    let files = match Files::from_environment(&place::environment()) {
-        Files::Standard(files) => files,
-        Files::Named(file) => vec![file],
-    };
-    let line = |file: std::path::PathBuf| format!("{}{}", file.display(), if file.exists() { "" } else { "  (absent)" });
-    files.into_iter().map(line).collect::<Vec<_>>().join("\n")
+    let files = Files::from_environment(&place::environment());
+    let line = |file: &std::path::PathBuf| format!("{}{}", file.display(), if file.exists() { "" } else { "  (absent)" });
+    files.paths().iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 fn check(config: &Config) {

@@ -3,7 +3,7 @@
 use super::daemonise;
 use crate::client::Client;
 use crate::error::{Error, LogTail};
-use crate::{place, show};
+use crate::{outdated, place, show};
 use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -26,10 +26,7 @@ pub(crate) fn run() -> Result<ExitCode, Error> {
     let status: super::status::Status = client.get_json("/v1/status")?;
     let verb = if fresh { "started" } else { "was running already" };
     show::answer(format_args!("kached {} {verb} (pid {})", status.version, status.pid));
-    let own = env!("CARGO_PKG_VERSION");
-    if status.version != own {
-        show::warning(format_args!("this is kache {own}: `kache stop` first, to start its own kached"));
-    }
+    outdated::sentences(&status).into_iter().for_each(show::warning);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::show::BOLD;
 use crate::stats::Stats;
-use crate::{exit, place, show};
+use crate::{exit, outdated, place, show};
 use kache_config::ByteSize;
 use serde::Deserialize;
 use std::fmt::Write as _;
@@ -24,6 +24,9 @@ pub(crate) struct Status {
     pub(crate) unknown_variables: Vec<String>,
     #[serde(default)]
     pub(crate) notices: Vec<String>,
+    /// Keys whose values count from the next start on.
+    #[serde(default)]
+    pub(crate) restart_to_apply: Vec<String>,
 }
 
 pub(crate) fn run() -> Result<ExitCode, Error> {
@@ -54,7 +57,7 @@ fn add_all(out: &mut String, name: &str, values: &[String]) {
 }
 
 fn text(status: &Status, stats: &Stats, mut own_unknown: Vec<String>) -> String {
-    let Status { version, pid, uptime_secs, socket, cache_dir, unknown_variables, notices, activated: _ } = status;
+    let Status { version, pid, uptime_secs, socket, cache_dir, unknown_variables, notices, activated: _, restart_to_apply: _ } = status;
     let mut out = format!("{BOLD}kached {version}{BOLD:#}, pid {pid}, up {}\n", show::duration(*uptime_secs));
     let store = stats.store;
     let fill = match store.max_bytes {
@@ -69,5 +72,6 @@ fn text(status: &Status, stats: &Stats, mut own_unknown: Vec<String>) -> String 
     add_all(&mut out, "unknown", unknown_variables);
     add_all(&mut out, "unknown", &own_unknown);
     add_all(&mut out, "notice", notices);
+    add_all(&mut out, "notice", &outdated::sentences(status));
     out
 }

@@ -132,7 +132,7 @@ fn a_daemon_that_differs_is_a_warning_and_one_elsewhere_a_problem() {
     let said = doctor(&place, &[], &[("RUSTC_WRAPPER", &shim)]);
     assert_eq!((said.code, said.stdout.lines().last()), (Some(4), Some("3 warnings")), "{said:?}");
     let lines = about(&said, "kached");
-    assert_eq!(lines[0], "warning kached 9.9.9 answers (pid 7, a service), but this is kache 0.1.0");
+    assert_eq!(lines[0], "warning kached 9.9.9 answers (pid 7, a service), but versions differ: kached is 9.9.9, kache 0.1.0");
     assert_eq!(lines[2], "warning kached its cache directory is /elsewhere, this environment's would be DIR/cache");
     assert_eq!(lines[4], "warning kached a notice");
     let _second = doctor(&place, &[], &[]);

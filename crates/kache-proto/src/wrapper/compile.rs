@@ -7,6 +7,7 @@ use super::forward::{Kept, Pump};
 use super::{exec, exit_code, file};
 use crate::client::Connection;
 use crate::frame::{Plan, Report, Status};
+use crate::wire;
 use rustix::process::{Resource, Rlimit, Signal, getpid, kill_process, setrlimit};
 use std::ffi::OsString;
 use std::fs::File;
@@ -16,13 +17,15 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::time::Instant;
 
-/// Takes a compile over from a front that can't run it: `args` are what follows `__compile`, that is the socket's descriptor, how
-/// many bytes of the compile frame are left in it, and the compiler with its arguments. Call it on the main thread, first thing.
+/// Takes a compile over from a front that can't run it: `args` are what follows `__compile`, that is the protocol's
+/// version, the socket's descriptor, how many bytes of the compile frame are left in it, and the compiler with its arguments. A version that isn't
+/// ours (programs are exchanged while builds run) makes it a plain rustc. Call it on the main thread, first thing.
 pub fn run_compile(mut args: impl Iterator<Item = OsString>) -> ExitCode {
     let mut number = || args.next().and_then(|text| text.to_str()?.parse::<u32>().ok());
-    let (socket, remaining) = (number(), number());
+    let (version, socket, remaining) = (number(), number(), number());
     let argv: Vec<OsString> = args.collect();
     let connection = socket
+        .filter(|_| version == Some(wire::VERSION))
         .and_then(inherited_socket)
         .zip(remaining)
         .and_then(|(socket, remaining)| Connection::take_over(socket, usize::try_from(remaining).ok()?).ok());

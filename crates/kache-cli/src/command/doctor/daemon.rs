@@ -4,6 +4,7 @@ use super::Line;
 use crate::client::{Client, SHORT};
 use crate::command::status::Status;
 use crate::error::Error;
+use crate::outdated;
 use kache_config::Config;
 use serde::Serialize;
 use std::os::unix::fs::MetadataExt as _;
@@ -31,23 +32,21 @@ pub(super) fn look(client: &Client, config: Option<&Config>, dir: &Path, lines: 
         }
     };
     let how = if status.activated { ", a service" } else { "" };
-    lines.push(version(&status.version, format!("{} answers (pid {}{how})", status.version, status.pid)));
+    let answers = format!("{} answers (pid {}{how})", status.version, status.pid);
+    lines.push(match outdated::version(&status) {
+        None => Line::ok("kached", answers),
+        Some(why) => Line::warning("kached", format!("{answers}, but {why}"), outdated::ADVICE),
+    });
     let other_dir = config.map(|config| &config.cache.dir).filter(|dir| dir.as_path() != Path::new(&status.cache_dir));
     if let Some(own) = other_dir {
         let text = format!("its cache directory is {}, this environment's would be {}", status.cache_dir, own.display());
         lines.push(Line::warning("kached", text, "it was started with other settings; if they aren't meant, start it anew"));
     }
     lines.extend(status.notices.iter().map(|notice| Line::warning("kached", notice, "see its configuration")));
+    let outdated = outdated::program(&status).into_iter().chain(outdated::settings(&status));
+    lines.extend(outdated.map(|why| Line::warning("kached", why, outdated::ADVICE)));
     lines.extend(filesystem(client, dir));
     Some(status)
-}
-
-fn version(version: &str, text: String) -> Line {
-    let own = env!("CARGO_PKG_VERSION");
-    if version == own {
-        return Line::ok("kached", text);
-    }
-    Line::warning("kached", format!("{text}, but this is kache {own}"), "`kache stop`; the next start takes the kached beside this kache")
 }
 
 fn filesystem(client: &Client, dir: &Path) -> Option<Line> {
