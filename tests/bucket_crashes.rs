@@ -135,3 +135,27 @@ fn a_build_killed_while_it_fetches_costs_the_next_one_nothing() {
     assert_eq!(prints(&project), "1\n");
     verified(&machine);
 }
+
+#[test]
+fn a_daemon_that_is_stopped_in_the_middle_of_a_build_leaves_an_index_of_what_was_built() {
+    let server = S3Server::start();
+    let machine = at(&server.endpoint(), "");
+    machine.start();
+    let project = samples::pair(machine.path("a"));
+    let go = machine.path("go");
+    project.write(
+        "build.rs",
+        format!(
+            "fn main() {{ while !std::path::Path::new({go:?}).exists() {{ std::thread::sleep(std::time::Duration::from_millis(10)) }} }}"
+        ),
+    );
+    let cargo = machine.cargo(&project).args(["build"]).env("CARGO_INCREMENTAL", "0");
+    let child = cargo.spawn();
+    until("the library's upload", LONG, || server.keys().iter().any(|key| key.starts_with("artifacts/below/")).then_some(()));
+    assert_eq!(machine.stop().code(), Some(0));
+    let indexes = server.keys().iter().filter(|key| key.starts_with("artifacts/_builds/")).count();
+    assert_eq!(indexes, 3, "{:?}\n{}", server.keys(), machine.log());
+    fs::write(go, "").unwrap();
+    assert!(cargo.finish(child).status.success());
+    assert_eq!(prints(&project), "1\n");
+}

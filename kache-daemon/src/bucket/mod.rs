@@ -305,13 +305,13 @@ impl Bucket {
     async fn watch_sessions(self: Arc<Self>) {
         loop {
             tokio::time::sleep(LOOK).await;
-            self.end_sessions();
+            self.end(self.sessions.take_ended());
         }
     }
 
-    /// Has the indexes of ended sessions stored.
-    fn end_sessions(self: &Arc<Self>) {
-        for session in self.sessions.take_ended() {
+    /// Has the indexes of these sessions stored.
+    fn end(self: &Arc<Self>, sessions: Vec<Arc<Session>>) {
+        for session in sessions {
             if self.takes_uploads() {
                 let bucket = Arc::clone(self);
                 self.indexes.spawn_on(async move { bucket.write_index(&session).await }, &self.runtime);
@@ -336,7 +336,7 @@ impl Bucket {
         self.uploads.hurry();
         let mut moved = self.uploads.watch();
         loop {
-            self.end_sessions();
+            self.end(self.sessions.take_ended());
             let uploads = self.uploads.left();
             let left = Unflushed {
                 being_stored: engine.being_stored(),
@@ -353,8 +353,10 @@ impl Bucket {
         }
     }
 
-    /// At the daemon's end: uploads as much as `limit` allows, and nothing that fails. The rest waits for the next start.
+    /// At the daemon's end: uploads as much as `limit` allows, and nothing that fails. The rest waits for the next start. The index of a build that
+    /// goes on knows what was used until now.
     pub(crate) async fn drain(self: &Arc<Self>, engine: &Engine, limit: Duration) {
+        self.end(self.sessions.take_all());
         let left = self.wait_for_uploads(engine, Some(limit), |left| left.failed).await;
         if left != Unflushed::default() {
             tracing::warn!(?left, "stopped before everything was uploaded; it goes on at the next start");

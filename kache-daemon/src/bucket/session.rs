@@ -97,6 +97,13 @@ impl Sessions {
         ended
     }
 
+    /// Takes out all of them, whether their Cargo has ended or not.
+    pub(crate) fn take_all(&self) -> Vec<Arc<Session>> {
+        let all: Vec<_> = self.lock().drain().map(|(_, session)| session).collect();
+        all.iter().for_each(|session| session.ended.cancel());
+        all
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<Parent, Arc<Session>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
