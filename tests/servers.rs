@@ -54,7 +54,7 @@ fn two_machines_share_ripgrep_over_a_real_server() {
     assert_eq!(remote(&first)["errors"], json!({}));
     assert!(built > 60 && number(&remote(&first), "puts") >= 2 * built, "{built} {}", remote(&first));
 
-    let second = member(&prefix, &[]).unwrap();
+    let second = member(&prefix, &[("KACHE_LOG", "kached=debug,kache_remote=debug")]).unwrap();
     second.start();
     let copy = ripgrep(&second, "elsewhere/deeper/two");
     let start = Instant::now();
@@ -67,6 +67,8 @@ fn two_machines_share_ripgrep_over_a_real_server() {
     }
     let numbers = remote(&second);
     tell("machine 2 restored", start, &numbers);
+    // One GET for each unit, and three for the indexes of each build.
+    assert_eq!((number(&numbers, "prefetched"), number(&numbers, "gets")), (built, built + 6), "{numbers}\n{}", second.log());
     assert_eq!((&numbers["errors"], number(&numbers, "lists"), number(&numbers, "credential_loads")), (&json!({}), 0, 1), "{numbers}");
 
     // What is there already: told by the condition of the PUT, or overwritten with the same.

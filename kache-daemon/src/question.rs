@@ -3,7 +3,7 @@
 //! Here the pure model of rustc meets the machine: the model says what it *wants* to know ([`kache_rustc::Wants`]), this module
 //! looks it up. Whatever can't be found out with certainty is a bypass with a name.
 
-use crate::bucket::Session;
+use crate::bucket::{Session, Turn};
 use crate::engine::Engine;
 use crate::files::{self, Files, Found};
 use crate::linker::Linkers;
@@ -47,8 +47,8 @@ pub(crate) struct Question {
     pub(crate) began: i128,
     /// The Cargo that asks; `None` where nothing is shared with a team.
     pub(crate) session: Option<Arc<Session>>,
-    /// Its number among the questions of that session.
-    pub(crate) turn: u64,
+    /// Its place in that session.
+    pub(crate) turn: Option<Turn>,
 }
 
 /// What the externs of a unit reach, taken together.
@@ -74,7 +74,7 @@ impl Question {
             return Err(Bypass::new(BypassReason::Rule, compile.package.clone()));
         }
         let session = engine.bucket().map(|bucket| bucket.session(engine, request, &compile.compiler, true));
-        let turn = session.as_ref().map_or(0, |session| session.turn());
+        let turn = session.as_ref().map(|session| session.turn());
         let toolchain = engine.toolchain(&compile.compiler, &env, &request.cwd)?;
         let roots = roots(&compile, &toolchain)?;
         let mut inputs = compile.inputs(&roots);

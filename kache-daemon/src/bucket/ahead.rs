@@ -74,7 +74,7 @@ impl Names {
 
     /// Of the build that `session` does, by its `Cargo.lock` as it is now.
     pub(super) fn of(session: &Session) -> Option<Self> {
-        let Scene { dir, toolchain } = session.scene.get()?;
+        let Scene { dir, toolchain } = session.scene.get()?.as_ref()?;
         match Lockfile::above(dir) {
             Ok(lockfile) => Some(Self::new(&lockfile, toolchain, &session.command)),
             Err(error) => {
@@ -86,11 +86,13 @@ impl Names {
 }
 
 impl Scene {
-    /// Of a build whose `cargo` runs in `cwd`.
+    /// Of a build whose `cargo` asks from `cwd`. Where Cargo itself works counts: it starts rustc for a dependency in the dependency's directory, which
+    /// may have a `Cargo.lock` of its own.
     pub(super) fn new(cargo: Parent, cwd: &Path, toolchain: Arc<Toolchain>) -> Self {
+        let here = process::directory(cargo).unwrap_or_else(|| cwd.to_owned());
         let words = process::words(cargo);
-        let manifest = command::manifest_path(&words).and_then(|path| cwd.join(path).parent().map(Path::to_owned));
-        Self { dir: manifest.unwrap_or_else(|| cwd.to_owned()), toolchain }
+        let manifest = command::manifest_path(&words).and_then(|path| here.join(path).parent().map(Path::to_owned));
+        Self { dir: manifest.unwrap_or(here), toolchain }
     }
 }
 
@@ -99,6 +101,9 @@ impl Bucket {
     pub(super) async fn look_ahead(self: Arc<Self>, session: Arc<Session>, names: Names) {
         let get = async |name| self.index(name).await;
         let (own, same_command, any_command) = futures_util::join!(get(&names.own), get(&names.same_command), get(&names.any_command));
+        let entries = |index: &Option<BuildIndex>| index.as_ref().map_or(0, |index| index.entries.len());
+        let (of_build, of_command, of_workspace) = (entries(&own), entries(&same_command), entries(&any_command));
+        tracing::debug!(command = ?session.command, of_build, of_command, of_workspace, "entries in build indexes");
         // Another command's units are known when they are asked for, but not fetched unasked.
         let ahead = own.clone().or_else(|| same_command.clone()).unwrap_or_default();
         let nearest: Vec<BuildIndex> = same_command.into_iter().chain(any_command).collect();
@@ -143,7 +148,7 @@ impl Bucket {
 
     /// Stores what a session used, for the next machine.
     pub(super) async fn write_index(&self, session: &Session) {
-        let used = session.all_used();
+        let used = session.all_used().await;
         // By now Cargo has written its lockfile, if it had none.
         let (Some(names), Some(hints), false) = (Names::of(session), session.told(), used.is_empty()) else { return };
         let keys: HashSet<_> = used.iter().map(|entry| entry.artifact).collect();
@@ -157,6 +162,7 @@ impl Bucket {
             }
             index = index.merge(own.clone());
         }
+        tracing::debug!(command = ?session.command, entries = index.entries.len(), "storing the build index");
         for name in [&names.own, &names.same_command, &names.any_command] {
             if let Err(error) = put_build_index(&*self.remote, name, &index).await {
                 tracing::warn!(%error, "build index");

@@ -27,7 +27,7 @@ mod uploads;
 
 pub(crate) use connect::connect;
 pub(crate) use fetches::Came;
-pub(crate) use session::Session;
+pub(crate) use session::{Session, Turn};
 pub(crate) use snapshot::Snapshot;
 
 use crate::engine::Engine;
@@ -173,12 +173,12 @@ impl Bucket {
     /// first compile (`compiles`) where Cargo had no lockfile yet.
     pub(crate) fn session(self: &Arc<Self>, engine: &Engine, request: &Request, compiler: &Path, compiles: bool) -> Arc<Session> {
         let (session, new) = self.sessions.of(request.parent);
-        if new {
+        // Whoever comes while the first is still looking waits for it: Cargo's first compiles come side by side.
+        session.scene.get_or_init(|| {
             let env = request.env.iter().map(|(name, value)| (name, value)).collect();
-            if let Ok(toolchain) = engine.toolchain(compiler, &env, &request.cwd) {
-                let _first = session.scene.set(Scene::new(session.cargo, &request.cwd, toolchain));
-            }
-        }
+            let toolchain = engine.toolchain(compiler, &env, &request.cwd).ok()?;
+            Some(Scene::new(session.cargo, &request.cwd, toolchain))
+        });
         if (new || compiles) && !session.looks_ahead() {
             match Names::of(&session) {
                 Some(names) if session.begin_to_look() => {
@@ -255,7 +255,7 @@ impl Bucket {
     /// Notes that a question led to an artifact: for the session's index, and to know whether it came from here.
     pub(crate) fn used(&self, question: &Question, key: &ArtifactKey, artifact: &Artifact, joined: bool) -> Came {
         let entry = PackageName::new(&artifact.package).filter(|_| !artifact.bound && !artifact.continued_session);
-        if let (Some(session), Some(package)) = (&question.session, entry) {
+        if let (Some(session), Some(turn), Some(package)) = (&question.session, &question.turn, entry) {
             let entry = IndexEntry {
                 package,
                 artifact: *key,
@@ -264,7 +264,7 @@ impl Bucket {
                 bytes: 0,
                 compile_millis: artifact.compile_millis,
             };
-            session.used(question.turn, entry);
+            session.used(turn, entry);
         }
         self.fetches.used(key, joined)
     }

@@ -1,8 +1,9 @@
-//! Processes as the kernel tells of them: whether one still lives, who its parent is, what it was called with.
+//! Processes as the kernel tells of them: whether one still lives, who its parent is, what it was called with, and where it works.
 //!
-//! Linux only; elsewhere a process lives as long as it can be signalled, and has neither parent nor words.
+//! Linux only; elsewhere a process lives as long as it can be signalled, and has neither parent nor words nor directory.
 
 use kache_proto::{Parent, wire};
+use std::path::PathBuf;
 
 /// Whether the process is still there, and not another one with its number.
 pub(crate) fn lives(process: Parent) -> bool {
@@ -31,6 +32,11 @@ pub(crate) fn words(process: Parent) -> Vec<String> {
     words
 }
 
+/// Its working directory.
+pub(crate) fn directory(process: Parent) -> Option<PathBuf> {
+    std::fs::read_link(format!("/proc/{}/cwd", process.pid)).ok().filter(|directory| directory.is_absolute())
+}
+
 /// Ended, but nobody has asked how.
 fn is_over(stat: &[u8]) -> bool {
     let state = stat.iter().rposition(|byte| *byte == b')').and_then(|at| stat.get(at + 2));
@@ -52,6 +58,7 @@ mod tests {
         let process = Parent { pid: child.id(), start };
         assert!(lives(process) && !lives(Parent { start: start + 1, ..process }));
         assert_eq!(parent(process).unwrap().pid, std::process::id());
+        assert_eq!(directory(process), std::env::current_dir().ok());
         child.kill().unwrap();
         while lives(process) {
             std::thread::yield_now();

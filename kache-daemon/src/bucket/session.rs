@@ -15,6 +15,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// After so many units in a row of which the bucket knows nothing, builds don't wait for its answers any more.
 const UNKNOWN_IN_A_ROW: u32 = 4;
@@ -33,15 +35,24 @@ pub(crate) struct Session {
     pub(crate) cargo: Parent,
     /// What it was asked to do.
     pub(crate) command: Vec<String>,
-    /// Where, and with what; set by its first invocation.
-    pub(crate) scene: OnceLock<Scene>,
+    /// Where, and with what, as its first invocation tells; `None` inside where the compiler can't be identified.
+    pub(crate) scene: OnceLock<Option<Scene>>,
     /// Cancelled when it is gone.
     pub(crate) ended: CancellationToken,
     /// What the bucket told about such builds; `None` until it has answered.
     hints: watch::Sender<Option<Arc<Hints>>>,
     looks_ahead: AtomicBool,
     turns: AtomicU64,
+    /// Questions that aren't over: what they lead to may still be on its way into the store when the Cargo is gone.
+    open: TaskTracker,
     state: Mutex<State>,
+}
+
+/// A question's place in its session.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    number: u64,
+    _open: TaskTrackerToken,
 }
 
 /// Where a build is done, and with what.
@@ -119,22 +130,25 @@ impl Session {
             hints: watch::Sender::new(None),
             looks_ahead: AtomicBool::new(false),
             turns: AtomicU64::new(0),
+            open: TaskTracker::new(),
             state: Mutex::default(),
         }
     }
 
-    /// Numbers the questions.
-    pub(crate) fn turn(&self) -> u64 {
-        self.turns.fetch_add(1, Ordering::Relaxed)
+    /// Begins a question, which lasts as long as what is returned.
+    pub(crate) fn turn(&self) -> Turn {
+        Turn { number: self.turns.fetch_add(1, Ordering::Relaxed), _open: self.open.token() }
     }
 
     /// Notes an artifact that the question with this turn led to.
-    pub(crate) fn used(&self, turn: u64, entry: IndexEntry) {
-        self.state().used.insert(turn, entry);
+    pub(crate) fn used(&self, turn: &Turn, entry: IndexEntry) {
+        self.state().used.insert(turn.number, entry);
     }
 
-    /// What was used, in the order of the questions.
-    pub(crate) fn all_used(&self) -> Vec<IndexEntry> {
+    /// What was used, in the order of the questions, once all of them are over.
+    pub(crate) async fn all_used(&self) -> Vec<IndexEntry> {
+        self.open.close();
+        self.open.wait().await;
         self.state().used.values().cloned().collect()
     }
 
