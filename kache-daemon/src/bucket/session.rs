@@ -236,7 +236,12 @@ mod tests {
         let (shell, _) = sessions.of(me());
         let named = |name: &str| {
             let mut child = std::process::Command::new("sleep").arg0(name).arg("60").spawn().unwrap();
-            let (session, _) = sessions.of(Parent { pid: child.id(), start: 7 });
+            let process = Parent { pid: child.id(), start: 7 };
+            // The kernel lets a spawner go on before the new command line can be read.
+            while process::words(process).first().is_none_or(|word| word != name) {
+                std::thread::yield_now();
+            }
+            let (session, _) = sessions.of(process);
             child.kill().unwrap();
             child.wait().unwrap();
             session
