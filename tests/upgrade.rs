@@ -76,6 +76,8 @@ fn run_compile(version: &str) -> String {
 fn a_runner_of_another_version_reads_no_plan() {
     assert_eq!(run_compile("1"), "x\n", "the plan of its own version it follows");
     assert_eq!(run_compile("99"), "sh\n");
+    assert_eq!(run_compile("99 7"), "sh\n", "whatever numbers another version puts there");
+    assert_eq!(run_compile(""), "sh\n");
 }
 
 /// The three programs in a directory of their own.

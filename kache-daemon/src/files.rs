@@ -5,7 +5,6 @@
 //! changed within the clock's last ticks is hashed again each time: a second write in the same tick would leave no trace in its stamp.
 
 use kache_model::{Digest, Encoder, FileStamp};
-use rustix::fs::{AtFlags, CWD, FileType, StatxFlags, statx};
 use std::collections::HashMap;
 use std::io;
 use std::path::Path;
@@ -40,23 +39,15 @@ impl Found {
 
 /// Looks at a path, following symlinks. `None` if nothing is there.
 pub(crate) fn look(path: &Path) -> io::Result<Option<Found>> {
-    let stat = match statx(CWD, path, AtFlags::empty(), StatxFlags::BASIC_STATS | StatxFlags::BTIME) {
-        Ok(stat) => stat,
-        Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => return Ok(None),
-        Err(error) => return Err(error.into()),
+    let found = match std::fs::metadata(path) {
+        Ok(found) => found,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(None),
+        Err(error) => return Err(error),
     };
-    let nanos = |time: rustix::fs::StatxTimestamp| i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec);
-    let stamp = FileStamp {
-        device: rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor),
-        inode: stat.stx_ino,
-        size: stat.stx_size,
-        mtime: nanos(stat.stx_mtime),
-        ctime: nanos(stat.stx_ctime),
-        btime: if stat.stx_mask & StatxFlags::BTIME.bits() == 0 { 0 } else { nanos(stat.stx_btime) },
-    };
-    Ok(Some(match FileType::from_raw_mode(stat.stx_mode.into()) {
-        FileType::RegularFile => Found::File(stamp),
-        FileType::Directory => Found::Directory(stamp),
+    let (stamp, kind) = (kache_store::stamp_of(&found), found.file_type());
+    Ok(Some(match (kind.is_file(), kind.is_dir()) {
+        (true, _) => Found::File(stamp),
+        (_, true) => Found::Directory(stamp),
         _ => Found::Other,
     }))
 }

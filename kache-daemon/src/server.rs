@@ -9,6 +9,7 @@ use crate::service;
 use interprocess::local_socket::tokio::{Listener, Stream};
 use interprocess::local_socket::traits::{StreamCommon as _, tokio::Listener as _};
 use interprocess::local_socket::{GenericFilePath, ListenerOptions, ToFsName};
+#[cfg(target_os = "linux")]
 use interprocess::os::unix::local_socket::ListenerOptionsExt;
 use interprocess::os::unix::uds_local_socket;
 use kache_proto::ProtocolError;
@@ -50,7 +51,21 @@ pub(crate) fn listen(path: &Path) -> Result<Listener, ListenError> {
     }
     let _forgotten = std::fs::remove_file(kache_proto::socket::hung_marker(path));
     let name = path.to_fs_name::<GenericFilePath>().map_err(fail)?;
-    ListenerOptions::new().name(name).mode(0o600).create_tokio().map_err(fail)
+    private(ListenerOptions::new().name(name), path).map_err(fail)
+}
+
+/// A listener that only its owner may connect to.
+#[cfg(target_os = "linux")]
+fn private(options: ListenerOptions<'_>, _path: &Path) -> io::Result<Listener> {
+    options.mode(0o600).create_tokio()
+}
+
+/// macOS takes the mode only when the file is there; until then the look at each peer's user stands alone.
+#[cfg(not(target_os = "linux"))]
+fn private(options: ListenerOptions<'_>, path: &Path) -> io::Result<Listener> {
+    let listener = options.create_tokio()?;
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    Ok(listener)
 }
 
 /// Takes over a socket that a service manager has bound. Connections that came before the daemon wait in it.

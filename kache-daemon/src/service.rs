@@ -43,7 +43,7 @@ pub(crate) fn socket() -> Result<Option<Socket>, HandoverError> {
         (Some(descriptor), 0) => descriptor,
         (Some(_), more) => return Err(HandoverError::Count(more + 1)),
     };
-    if !rustix::net::sockopt::socket_acceptconn(&descriptor).unwrap_or(false) {
+    if !manager::listens(&descriptor) {
         return Err(HandoverError::NotListening);
     }
     let listener = std::os::unix::net::UnixListener::from(descriptor);
@@ -91,6 +91,11 @@ mod manager {
     use std::io;
     use std::os::fd::{FromRawFd as _, OwnedFd};
 
+    /// Whether somebody may connect to it.
+    pub(super) fn listens(descriptor: &OwnedFd) -> bool {
+        rustix::net::sockopt::socket_acceptconn(descriptor).unwrap_or(false)
+    }
+
     /// Descriptors from 3 on, if `LISTEN_PID` says that they are for this process.
     pub(super) fn descriptors() -> io::Result<Vec<OwnedFd>> {
         let numbers = sd_notify::listen_fds()?;
@@ -106,6 +111,11 @@ mod manager {
     use std::ffi::{CStr, c_char, c_int, c_void};
     use std::io;
     use std::os::fd::{FromRawFd as _, OwnedFd};
+
+    /// macOS doesn't tell. launchd hands over none that doesn't.
+    pub(super) fn listens(_descriptor: &OwnedFd) -> bool {
+        true
+    }
 
     /// The key below `Sockets` in the property list.
     const NAME: &CStr = c"Listener";

@@ -13,26 +13,30 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::time::Instant;
 
 /// Takes a compile over from a front that can't run it: `args` are what follows `__compile`, that is the protocol's
 /// version, the socket's descriptor, how many bytes of the compile frame are left in it, and the compiler with its arguments. A version that isn't
 /// ours (programs are exchanged while builds run) makes it a plain rustc. Call it on the main thread, first thing.
-pub fn run_compile(mut args: impl Iterator<Item = OsString>) -> ExitCode {
-    let mut number = || args.next().and_then(|text| text.to_str()?.parse::<u32>().ok());
-    let (version, socket, remaining) = (number(), number(), number());
+pub fn run_compile(args: impl Iterator<Item = OsString>) -> ExitCode {
+    let mut args = args.peekable();
+    // However many there are in another version: a compiler isn't called by a number.
+    let numbers: Vec<u32> = std::iter::from_fn(|| args.next_if(|text| number(text).is_some()).as_ref().and_then(number)).collect();
     let argv: Vec<OsString> = args.collect();
-    let connection = socket
-        .filter(|_| version == Some(wire::VERSION))
-        .and_then(inherited_socket)
-        .zip(remaining)
-        .and_then(|(socket, remaining)| Connection::take_over(socket, usize::try_from(remaining).ok()?).ok());
-    match connection {
+    let taken_over = match numbers.as_slice() {
+        &[wire::VERSION, socket, remaining] => inherited_socket(socket).zip(usize::try_from(remaining).ok()),
+        _ => None,
+    };
+    match taken_over.and_then(|(socket, remaining)| Connection::take_over(socket, remaining).ok()) {
         Some((connection, plan)) => run(connection, &plan, &argv),
         None => exec(&argv),
     }
+}
+
+fn number(text: &OsString) -> Option<u32> {
+    text.to_str()?.parse().ok()
 }
 
 /// Runs rustc for an invocation whose question was answered with `plan`.
@@ -85,6 +89,7 @@ fn command(plan: &Plan, argv: &[OsString]) -> io::Result<(Command, Vec<File>)> {
 #[cfg(target_os = "linux")]
 #[expect(unsafe_code, reason = "a killed wrapper must not leave a rustc writing into a target directory whose lease is free again")]
 fn spawn(command: &mut Command) -> io::Result<Child> {
+    use std::os::unix::process::CommandExt as _;
     let parent = getpid();
     let die_with_us = move || {
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;

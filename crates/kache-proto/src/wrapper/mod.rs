@@ -110,7 +110,8 @@ fn parent() -> Parent {
 fn umask() -> u32 {
     let umask = rustix::process::umask(rustix::fs::Mode::empty());
     rustix::process::umask(umask);
-    umask.bits()
+    // Sixteen bits on macOS.
+    u64::from(umask.bits()) as u32
 }
 
 fn replay(status: i32, stdout: &[u8], stderr: &[u8]) -> ExitCode {
