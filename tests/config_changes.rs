@@ -108,7 +108,7 @@ fn a_file_that_can_not_be_used_changes_nothing_and_is_named_until_it_is_mended()
 
     // It is gone: that isn't a configuration either, because KACHE_CONFIG names it.
     fs::remove_file(machine.config()).unwrap();
-    let gone = format!("{config}: No such file or directory (os error 2)");
+    let gone = format!("KACHE_CONFIG: {config} can't be read: No such file or directory (os error 2)");
     until("a missing file is named", BOUND, || status(&machine)["notices"][0].as_str().unwrap().ends_with(&gone).then_some(()));
     project.remove("target");
     assert_eq!(machine.build(&project, &["build"]).bypass, 1);

@@ -31,6 +31,8 @@ mod rules;
 mod secrets;
 mod servers;
 mod service;
+mod slips;
+mod systemd;
 mod team;
 mod together;
 mod upgrade;

@@ -49,6 +49,13 @@ impl Manager {
         self.start_for("$$")
     }
 
+    /// Returns when a shim has connected.
+    fn waits_for_a_connection(&self) {
+        let arrival = rustix::event::PollFd::new(&self.listener, rustix::event::PollFlags::IN);
+        let bound = rustix::event::Timespec { tv_sec: 60, tv_nsec: 0 };
+        assert_eq!(rustix::event::poll(&mut [arrival], Some(&bound)), Ok(1), "a shim connects");
+    }
+
     /// Waits until the daemon has said a line that begins so.
     fn hears(&self, line: &str) {
         let said = || self.heard.lock().unwrap().lines().any(|heard| heard.starts_with(line)).then_some(());
@@ -109,9 +116,7 @@ fn the_first_build_activates_the_socket_and_is_cached_from_its_first_unit() {
     let project = samples::pair(manager.machine.path("a"));
     let cargo = manager.machine.cargo(&project).args(["build"]);
     let build = cargo.spawn();
-    let arrival = rustix::event::PollFd::new(&manager.listener, rustix::event::PollFlags::IN);
-    let bound = rustix::event::Timespec { tv_sec: 60, tv_nsec: 0 };
-    assert_eq!(rustix::event::poll(&mut [arrival], Some(&bound)), Ok(1), "a shim connects");
+    manager.waits_for_a_connection();
     let mut child = manager.start();
     assert!(cargo.finish(build).status.success());
     manager.machine.settle();
@@ -124,6 +129,29 @@ fn the_first_build_activates_the_socket_and_is_cached_from_its_first_unit() {
     manager.machine.restores(&project, &["build"]);
     assert_eq!(run(project.file("target/debug/prog")), "1\n");
     assert_eq!(manager.ends(&mut child), Some(0));
+}
+
+#[test]
+fn after_a_reboot_the_first_build_finds_everything() {
+    let mut manager = Manager::new();
+    let project = samples::pair(manager.machine.path("a"));
+    for boot in 0..3 {
+        project.remove("target");
+        let cargo = manager.machine.cargo(&project).args(["build"]);
+        let build = cargo.spawn();
+        manager.waits_for_a_connection();
+        let mut child = manager.start();
+        assert!(cargo.finish(build).status.success());
+        manager.machine.settle();
+        let outcomes = manager.machine.stats().outcomes;
+        let (hits, misses) = if boot == 0 { (0, 2) } else { (2, 0) };
+        assert_eq!((outcomes.local_hit, outcomes.miss, outcomes.all()), (hits, misses, 2), "boot {boot}: every question came through");
+        assert_eq!(run(project.file("target/debug/prog")), "1\n");
+        // A reboot ends the daemon, and takes the runtime directory with the socket's file in it.
+        assert_eq!(manager.ends(&mut child), Some(0));
+        std::fs::remove_file(manager.machine.socket()).unwrap();
+        manager.listener = UnixListener::bind(manager.machine.socket()).unwrap();
+    }
 }
 
 #[test]

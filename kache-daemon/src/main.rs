@@ -1,8 +1,8 @@
 //! `kached`: the daemon that remembers what rustc made.
 //!
 //! Runs in the foreground, logs to standard error, prints one line that begins with `kached ready` when it can be asked. SIGTERM and
-//! SIGINT end it in an orderly way. Where a service manager listens for it, it takes that socket. Exit codes: 0 after a stop, 1 for trouble, 2 for wrong usage, 3 if another kached has
-//! the cache directory or the socket.
+//! SIGINT end it in an orderly way. Where a service manager listens for it, it takes that socket. Exit codes: 0 after a stop, 1 for
+//! trouble, 2 for wrong usage or configuration, 3 if another kached has the cache directory or the socket.
 //!
 //! `kached __compile …` isn't the daemon: it runs one compile for a shim that has no standard library.
 
@@ -38,7 +38,7 @@ use anyhow::Context as _;
 use config_watch::ConfigWatch;
 use engine::Engine;
 use http::Front;
-use kache_config::{Config, Environment, Files};
+use kache_config::{Config, ConfigError, Environment, Files};
 use kache_store::{OpenError, Options, Store};
 use log::Log;
 use settings::Settings;
@@ -75,8 +75,8 @@ fn main() -> ExitCode {
         None => match run() {
             Ok(code) => code,
             Err(error) => {
-                complain(&format!("kached: {error:#}"));
-                ExitCode::FAILURE
+                complain(&format!("kached: {}", with_causes(&error)));
+                ExitCode::from(if is_a_slip(&error) { 2 } else { 1 })
             }
         },
     }
@@ -87,6 +87,20 @@ fn say(text: &str) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
+}
+
+/// An error with its causes, each said once: some errors spell their cause themselves.
+fn with_causes(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |said, cause| match said.as_str() {
+        "" => cause,
+        said if said.contains(&cause) => said.to_owned(),
+        said => format!("{said}: {cause}"),
+    })
+}
+
+/// Whether it is somebody's slip in a file or a variable. A service manager need not try again.
+fn is_a_slip(error: &anyhow::Error) -> bool {
+    error.is::<ConfigError>() || error.is::<log::LogError>() || error.is::<kache_proto::SocketPathError>()
 }
 
 fn complain(text: &str) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// A build cache for Rust: what rustc made once is restored from then on.
 #[derive(Debug, Parser)]
-#[command(name = "kache", version, help_template = HELP, disable_help_subcommand = true, arg_required_else_help = true)]
+#[command(name = "kache", version, help_template = HELP, arg_required_else_help = true)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -43,13 +43,13 @@ pub(crate) enum Command {
     /// Run a build through the cache
     Exec(Exec),
     /// Start kached in the background
-    #[command(after_help = "Example: kache start")]
+    #[command(after_help = "Examples:\n  kache start")]
     Start,
     /// Stop kached
-    #[command(after_help = "Example: kache stop")]
+    #[command(after_help = "Examples:\n  kache stop")]
     Stop,
     /// Show whether kached is running, where, and how full its store is
-    #[command(after_help = "Example: kache status\n\nExit code 3: kached isn't running.")]
+    #[command(after_help = "Examples:\n  kache status\n\nExit code 3: kached isn't running.")]
     Status,
     /// Show what became of the builds' compiles
     Stats(Stats),
@@ -147,7 +147,7 @@ Exit code 1: something is left, and it says what. The next start of kached goes
 on with it.")]
 pub(crate) struct Flush {
     /// Give up after so many seconds; default: never
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = words::seconds, allow_negative_numbers = true)]
     pub(crate) timeout: Option<u64>,
 }
 
@@ -264,10 +264,10 @@ Examples:
   kache gc --max-age 2w --dry-run")]
 pub(crate) struct Gc {
     /// Unused for longer than this: 30d, 12h, 90m
-    #[arg(long, value_name = "AGE", value_parser = words::age)]
+    #[arg(long, value_name = "AGE", value_parser = words::age, allow_negative_numbers = true)]
     pub(crate) max_age: Option<Duration>,
     /// More than this: 10GiB, 500M
-    #[arg(long, value_name = "SIZE", value_parser = words::size)]
+    #[arg(long, value_name = "SIZE", value_parser = words::size, allow_negative_numbers = true)]
     pub(crate) max_size: Option<u64>,
     /// Say what would be removed, and remove nothing
     #[arg(long)]
@@ -301,13 +301,13 @@ pub(crate) struct Purge {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigQuestion {
     /// Print every value and where it comes from; secrets aren't shown
-    #[command(after_help = "Example: kache config show")]
+    #[command(after_help = "Examples:\n  kache config show")]
     Show,
     /// Print the files that are read, in order of rising weight
-    #[command(after_help = "Example: kache config path")]
+    #[command(after_help = "Examples:\n  kache config path")]
     Path,
     /// Say whether the configuration can be used
-    #[command(after_help = "Example: kache config check")]
+    #[command(after_help = "Examples:\n  kache config check")]
     Check,
 }
 

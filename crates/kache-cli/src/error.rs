@@ -10,7 +10,7 @@ use std::time::Duration;
 pub(crate) enum Error {
     #[error("kached isn't running (no answer at {}); start it by `kache start`", .socket.display())]
     NotRunning { socket: PathBuf },
-    #[error("{}: {source}", .socket.display())]
+    #[error("can't connect to kached at {}: {source}", .socket.display())]
     Connect { socket: PathBuf, source: io::Error },
     #[error("kached accepts connections at {} but gave no answer within {} s", .socket.display(), .after.as_secs())]
     Silent { socket: PathBuf, after: Duration },

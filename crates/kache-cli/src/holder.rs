@@ -4,7 +4,8 @@
 
 use crate::client::{Client, parse};
 use crate::error::{Error, chain};
-use crate::place;
+use crate::{place, progress};
+use indicatif::ProgressBar;
 use kache_store::{GcLimit, GcReport, Options, Repair, Store, Summary};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -134,11 +135,13 @@ impl Holder {
     }
 
     /// Hashes everything again.
-    pub(crate) fn verify(&self, repair: Repair) -> Result<Verdict, Error> {
+    pub(crate) fn verify(&self, repair: Repair, bar: &ProgressBar) -> Result<Verdict, Error> {
         match self {
             Self::Daemon(client) => post(client, &with("/v1/verify", [(repair == Repair::Evict).then(|| "repair=1".to_owned())])),
             Self::Here(store) => {
-                let report = store.verify(repair, &mut |_| {}).map_err(|error| Error::Store(chain(&error)))?;
+                let report = store
+                    .verify(repair, &mut |progress| progress::at(bar, progress.blobs, progress.all_blobs))
+                    .map_err(|error| Error::Store(chain(&error)))?;
                 let findings = report.findings.iter().map(|finding| Finding { what: finding.to_string() }).collect();
                 Ok(Verdict { blobs: report.blobs, bytes: report.bytes, evicted: report.evicted, findings })
             }

@@ -15,6 +15,8 @@ mod error;
 mod holder;
 mod outdated;
 mod place;
+mod progress;
+mod sccache;
 mod show;
 mod stats;
 mod words;
@@ -45,7 +47,8 @@ fn main() -> ExitCode {
     if arguments.first().is_some_and(|first| is_compiler(first)) {
         return kache_proto::wrapper::run(arguments.into_iter());
     }
-    match command::run(args::Arguments::parse()) {
+    let words = std::env::args_os().take(1).chain(sccache::translated(arguments));
+    match command::run(args::Arguments::parse_from(words)) {
         Ok(code) => code,
         Err(error) => {
             show::error(&error);

@@ -6,9 +6,9 @@ use crate::command::Status;
 pub(crate) const ADVICE: &str = "restart kached: `kache stop`, then `kache start`";
 
 /// That the daemon isn't of this program's version.
-pub(crate) fn version(status: &Status) -> Option<String> {
+pub(crate) fn version(daemons: &str) -> Option<String> {
     let own = env!("CARGO_PKG_VERSION");
-    (status.version != own).then(|| format!("versions differ: kached is {}, kache {own}", status.version))
+    (daemons != own).then(|| format!("versions differ: kached is {daemons}, kache {own}"))
 }
 
 /// That the file which it was started from is another one by now, or gone.
@@ -25,6 +25,6 @@ pub(crate) fn settings(status: &Status) -> Option<String> {
 
 /// All of it, each with what to do.
 pub(crate) fn sentences(status: &Status) -> Vec<String> {
-    let advised = version(status).into_iter().chain(program(status)).map(|why| format!("{why}; {ADVICE}"));
+    let advised = version(&status.version).into_iter().chain(program(status)).map(|why| format!("{why}; {ADVICE}"));
     advised.chain(settings(status)).collect()
 }

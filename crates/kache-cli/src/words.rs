@@ -19,6 +19,11 @@ pub(crate) fn age(text: &str) -> Result<Duration, String> {
     number.checked_mul(secs).map(Duration::from_secs).ok_or_else(bad)
 }
 
+/// A number of seconds.
+pub(crate) fn seconds(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("expected a number of seconds such as 60, found {text:?}"))
+}
+
 /// A size, as in the configuration.
 pub(crate) fn size(text: &str) -> Result<u64, String> {
     text.parse::<ByteSize>().map(|size| size.0).map_err(|error| error.to_string())

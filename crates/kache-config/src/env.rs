@@ -61,7 +61,7 @@ variables! {
     "KACHE_SALT" Some("cache.salt"), Text, "Goes into every key: caches with different salts share nothing.";
     "KACHE_NO_REMAP" Some("cache.remap"), Negated, "`1`, also in a build's environment: paths aren't remapped; artifacts serve one checkout path only.";
     "KACHE_LOG" Some("log"), Text, "What the daemon logs: `info`, `debug`, `kached=trace,warn`.";
-    "KACHE_DISABLED" None, Text, "`1` in a build's environment: rustc runs as if there were no cache.";
+    "KACHE_DISABLED" None, Text, "`1` in a build's environment: rustc runs as if there were no cache. `0`, `false`, `no`, `off` mean nothing.";
     "KACHE_VERIFY" None, Text, "`always` or `sampled` in a build's environment: hits are recompiled and compared.";
     "KACHE_COMPRESSION_LEVEL" Some("cache.remote.compression_level"), Number, "zstd level of what is uploaded, 1 to 22.";
     "KACHE_REMOTE_MODE" Some("cache.remote.mode"), Text, "`read-write`, `read-only` or `off`.";
@@ -100,6 +100,13 @@ impl Environment {
     pub(crate) fn text(&self, variable: &'static str) -> Result<Option<String>, ConfigError> {
         let read = |value: &OsStr| value.to_str().map(str::to_owned).ok_or(ConfigError::NonUtf8 { variable });
         self.get(variable).map(read).transpose()
+    }
+
+    /// What is wrong with variables that speak to builds, and so never keep a daemon from starting. As sentences.
+    pub(crate) fn odd_values(&self) -> Option<String> {
+        let verify = self.get("KACHE_VERIFY")?;
+        let known = ["always", "1", "sampled", "off", "0"].iter().any(|known| verify == *known);
+        (!known).then(|| format!("KACHE_VERIFY: expected always or sampled, found {verify:?}; nothing is verified"))
     }
 
     /// Names that begin with `KACHE_` and mean nothing, whatever their values. Sorted.

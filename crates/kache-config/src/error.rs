@@ -8,12 +8,14 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// A file is missing or unreadable.
-    #[error("{path}: {source}", path = path.display())]
+    #[error("{}{path} can't be read: {cause}", if *.named { "KACHE_CONFIG: " } else { "" }, path = path.display())]
     Read {
         /// The file.
         path: PathBuf,
+        /// Whether `KACHE_CONFIG` names it.
+        named: bool,
         /// Why.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// A file isn't TOML.
     #[error("{path}: {message}", path = path.display())]
@@ -105,11 +107,22 @@ impl ConfigError {
                 Self::Value { origin, key, message: format!("expected {}, found {found:?}", known.join(" or ")) }
             }
             Kind::InvalidType(found, expected) | Kind::InvalidValue(found, expected) => {
-                let expected = expected.strip_prefix("struct ").map_or(expected.as_str(), |_| "a table");
+                let expected = in_words(&expected);
                 Self::Value { origin, key, message: format!("expected {expected}, found {}", actual(&found)) }
             }
             other => Self::Value { origin, key, message: other.to_string() },
         }
+    }
+}
+
+/// What a deserialiser expects, in TOML's words.
+fn in_words(expected: &str) -> &str {
+    match expected {
+        "a map" => "a table",
+        "a sequence" => "a list",
+        "a boolean" => "true or false",
+        other if other.starts_with("struct ") => "a table",
+        other => other,
     }
 }
 

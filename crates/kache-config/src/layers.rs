@@ -64,10 +64,10 @@ impl Layers {
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && !required => return Ok(()),
-            Err(source) => return Err(ConfigError::Read { path: path.to_owned(), source }),
+            Err(cause) => return Err(ConfigError::Read { path: path.to_owned(), named: required, cause }),
         };
-        let values: Dict =
-            Toml::from_str(&text).map_err(|error| ConfigError::Syntax { path: path.to_owned(), message: error.to_string() })?;
+        let values: Dict = Toml::from_str(&text)
+            .map_err(|error| ConfigError::Syntax { path: path.to_owned(), message: error.to_string().trim_end().to_owned() })?;
         self.add(Layer { origin: Origin::File(path.to_owned()), values })?;
         self.files.push(path.to_owned());
         Ok(())

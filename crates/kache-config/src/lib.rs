@@ -146,6 +146,7 @@ impl Config {
         }
         let mut notices = Vec::new();
         layers.variables(env, &mut notices)?;
+        notices.extend(env.odd_values());
         let values = layers.values()?;
         let cache = values.cache;
         let dir = match cache.dir {

@@ -75,7 +75,10 @@ fn standard_files_are_found_from_the_environment_alone() {
 #[test]
 fn a_named_file_has_to_exist() {
     let env: Environment = [("HOME", "/h"), ("KACHE_CONFIG", "/nowhere/k.toml")].into_iter().collect();
-    assert_eq!(Config::load(&env).unwrap_err().to_string(), "/nowhere/k.toml: No such file or directory (os error 2)");
+    assert_eq!(
+        Config::load(&env).unwrap_err().to_string(),
+        "KACHE_CONFIG: /nowhere/k.toml can't be read: No such file or directory (os error 2)"
+    );
 }
 
 #[test]
@@ -109,16 +112,16 @@ fn a_wrong_value_is_named_with_file_key_and_expectation() {
             "log = 'kached=trcae,info'",
             "`log`: expected a level (off, error, warn, info, debug, trace), or such as kached=debug,warn, found \"kached=trcae,info\"",
         ),
-        ("rules = 3", "`rules`: expected a map, found 3"),
+        ("rules = 3", "`rules`: expected a table, found 3"),
         ("[rules]\nbypass = true", "`rules.bypass`: expected a table, found true"),
-        ("[rules.app]\nbypass = 'yes'", "`rules.app.bypass`: expected a boolean, found \"yes\""),
-        ("[rules.app]\nenv = 'X'", "`rules.app.env`: expected a sequence, found \"X\""),
+        ("[rules.app]\nbypass = 'yes'", "`rules.app.bypass`: expected true or false, found \"yes\""),
+        ("[rules.app]\nenv = 'X'", "`rules.app.env`: expected a list, found \"X\""),
         ("[rules.app]\nenv = ['A=B']", "`rules.app.env`: expected names of variables such as DATABASE_URL, found \"A=B\""),
         ("[rules.app]\nenv = ['$HOME']", "`rules.app.env`: expected names of variables such as DATABASE_URL, found \"$HOME\""),
         ("[rules.app]\nfiles = ['a/**b']", "`rules.app.files`: expected paths or patterns such as templates/**/*.html, found \"a/**b\""),
         ("cache = 3", "`cache`: expected a table, found 3"),
         ("[cache]\nsalt = ['a']", "`cache.salt`: expected a string, found a list"),
-        ("[cache]\nremap = 'yes'", "`cache.remap`: expected a boolean, found \"yes\""),
+        ("[cache]\nremap = 'yes'", "`cache.remap`: expected true or false, found \"yes\""),
         ("[cache]\ndir = 'here'", "`cache.dir`: expected an absolute path, found \"here\""),
         ("[cache]\nmax_size = -1", "`cache.max_size`: expected a size such as 10GiB, 500MB or a number of bytes, found -1"),
         ("[cache.remote]\ntype = 'ftp'", "`cache.remote.type`: expected \"s3\", found \"ftp\""),
@@ -140,9 +143,9 @@ fn a_wrong_value_is_named_with_file_key_and_expectation() {
 }
 
 #[test]
-fn a_file_that_is_no_toml_is_named_with_the_line() {
-    let error = error_of("[cache]\nmax_size = = 3");
-    assert!(error.starts_with("DIR/user.toml: ") && error.contains("line 2"), "{error}");
+fn a_file_that_is_no_toml_is_named_with_line_and_column() {
+    let message = "TOML parse error at line 2, column 12\n  |\n2 | max_size = = 3\n  |            ^\ninvalid string\nexpected `\"`, `'`";
+    assert_eq!(error_of("[cache]\nmax_size = = 3"), format!("DIR/user.toml: {message}"));
 }
 
 #[test]
@@ -350,4 +353,11 @@ fn a_running_daemon_follows_what_it_can_and_keeps_the_rest() {
         let change = Change::new(&running, opened, load(&format!("[cache]\ndir = '/a'\n{}\n{line}", table("team", "read-write"))));
         assert_eq!(change.restart, [format!("cache.remote.{key}")]);
     }
+}
+
+#[test]
+fn a_wrong_value_that_speaks_to_builds_is_a_notice() {
+    let notices = |value| Setup::new().load(&[("KACHE_VERIFY", value)]).unwrap().notices;
+    assert_eq!(notices("alway"), ["KACHE_VERIFY: expected always or sampled, found \"alway\"; nothing is verified"]);
+    assert!(["always", "sampled", "1", "0", "off", ""].iter().all(|value| notices(value).is_empty()));
 }

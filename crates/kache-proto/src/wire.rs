@@ -86,9 +86,9 @@ pub fn is_own_name(path: &[u8]) -> bool {
     OWN_NAMES.contains(&name)
 }
 
-/// Whether `KACHE_DISABLED` with this value switches the cache off.
+/// Whether `KACHE_DISABLED` with this value switches the cache off. Whoever sets it wants that, unless it plainly says no.
 pub fn is_disabled(value: &[u8]) -> bool {
-    matches!(value, b"1" | b"true")
+    !matches!(value, b"" | b"0" | b"false" | b"no" | b"off")
 }
 
 /// Longest path of a socket on this platform, bytes.

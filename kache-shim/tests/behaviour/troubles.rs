@@ -54,7 +54,7 @@ fn refused(world: &World) {
 
 fn switched_off(world: &World) {
     let listener = world.listen();
-    for value in ["1", "true"] {
+    for value in ["1", "true", "yes"] {
         let mut command = world.call(SCRIPT);
         command.env("KACHE_DISABLED", value);
         assert_runs_rustc(command);

@@ -7,7 +7,7 @@ use super::start;
 use crate::client::Client;
 use crate::error::Error;
 use crate::stats::{Difference, Stats};
-use crate::{exit, place, show};
+use crate::{exit, outdated, place, show};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
@@ -26,7 +26,7 @@ pub(crate) fn run(words: &[OsString]) -> Result<ExitCode, Error> {
         Ok(status) => status,
         Err(error) => {
             let code = if error.kind() == io::ErrorKind::NotFound { exit::NOT_FOUND } else { exit::NOT_STARTED };
-            show::error(&Error::io(program.to_string_lossy(), error));
+            show::error(&Error::io(format!("{} can't be started", program.display()), error));
             return Ok(ExitCode::from(code));
         }
     };
@@ -46,7 +46,10 @@ fn prepare(command: &mut Command) -> Option<(Client, Stats)> {
         command.env("RUSTC_WRAPPER", shim);
         let client = place::client()?;
         start::ensure(&client)?;
-        let before = client.get_json("/v1/stats")?;
+        let before: Stats = client.get_json("/v1/stats")?;
+        if let Some(why) = outdated::version(&before.version) {
+            show::warning(format_args!("{why}; {}", outdated::ADVICE));
+        }
         Ok((client, before))
     });
     session.inspect_err(|error| show::warning(format_args!("building without the cache: {error}"))).ok()

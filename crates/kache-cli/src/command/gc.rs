@@ -3,20 +3,23 @@
 use crate::args::{Gc, Purge};
 use crate::error::Error;
 use crate::holder::{Gone, Holder, Limits, Mode};
-use crate::{consent, show};
+use crate::{consent, progress, show};
 use kache_config::ByteSize;
 use std::process::ExitCode;
+
+/// What a preview does.
+const LOOKING: &str = "looking what would go";
 
 pub(crate) fn gc(options: &Gc) -> Result<ExitCode, Error> {
     let limits = Limits { max_bytes: options.max_size, max_age: options.max_age };
     let holder = Holder::find()?;
-    let preview = holder.gc(limits, Mode::Preview)?;
+    let preview = progress::during(LOOKING, |_| holder.gc(limits, Mode::Preview))?;
     carry_out(preview, options.dry_run, options.yes, || holder.gc(limits, Mode::Real))
 }
 
 pub(crate) fn purge(options: &Purge) -> Result<ExitCode, Error> {
     let holder = Holder::find()?;
-    let preview = holder.purge(options.name.as_deref(), Mode::Preview)?;
+    let preview = progress::during(LOOKING, |_| holder.purge(options.name.as_deref(), Mode::Preview))?;
     carry_out(preview, options.dry_run, options.yes, || holder.purge(options.name.as_deref(), Mode::Real))
 }
 
@@ -26,7 +29,7 @@ fn carry_out(preview: Gone, dry_run: bool, yes: bool, work: impl FnOnce() -> Res
     } else if dry_run {
         show::answer(format_args!("would remove {}", sentence(preview)));
     } else if consent::given(yes, &format!("Remove {}?", sentence(preview)), "remove artifacts", "--dry-run")? {
-        show::answer(format_args!("removed {}", sentence(work()?)));
+        show::answer(format_args!("removed {}", sentence(progress::during("removing", |_| work())?)));
     } else {
         show::answer("nothing was removed");
     }

@@ -70,14 +70,19 @@ impl Order {
     fn carry_out(&self, client: &Client) -> Result<ExitCode, Error> {
         let order = serde_json::to_string(self).map_err(|error| Error::Sync(error.to_string()))?;
         let (mut progress, mut end) = (Progress::new(), None);
-        client.post_for_lines("/v1/sync", order, |line| {
+        let talk = client.post_for_lines("/v1/sync", order, |line| {
             match parse("POST /v1/sync", line)? {
                 Event::Progress { what, done, of } => progress.show(what, done, of),
                 Event::Summary { pull, push } => end = Some((pull, push)),
                 Event::Refused { why } => return Err(Error::Sync(why)),
             }
             Ok(())
-        })?;
+        });
+        match talk {
+            // There is no bucket: kached says what to do, and how it was asked is no concern of anybody's.
+            Err(Error::Refused { status: 409, body, .. }) => return Err(Error::Sync(body)),
+            other => other?,
+        }
         progress.end();
         let Some((pull, push)) = end else {
             return Err(Error::BrokenOff { request: "POST /v1/sync".into(), cause: "no summary came".into() });

@@ -3,14 +3,14 @@
 use crate::args::Verify;
 use crate::error::Error;
 use crate::holder::{Finding, Holder, Verdict};
-use crate::{exit, show};
+use crate::{exit, progress, show};
 use kache_config::ByteSize;
 use kache_store::Repair;
 use std::process::ExitCode;
 
 pub(crate) fn run(options: &Verify) -> Result<ExitCode, Error> {
     let repair = if options.repair { Repair::Evict } else { Repair::No };
-    let Verdict { blobs, bytes, evicted, findings } = Holder::find()?.verify(repair)?;
+    let Verdict { blobs, bytes, evicted, findings } = progress::during("re-hashing the store", |bar| Holder::find()?.verify(repair, bar))?;
     for Finding { what } in &findings {
         show::answer(what);
     }

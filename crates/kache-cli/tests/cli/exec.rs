@@ -75,7 +75,7 @@ fn an_ignored_hangup_stays_ignored() {
 #[test]
 fn a_command_that_does_not_exist_ends_with_127() {
     let (place, _fake) = with_daemon();
-    check(&place.run(&["exec", "--", "DIRx"]), 127, "", "kache: error: DIRx: No such file or directory (os error 2)");
+    check(&place.run(&["exec", "--", "DIRx"]), 127, "", "kache: error: DIRx can't be started: No such file or directory (os error 2)");
 }
 
 #[test]
@@ -101,4 +101,15 @@ fn counters_that_began_again_meanwhile_are_not_subtracted() {
     place.script("kache-shim", "");
     let _fake = Fake::serve(&place.path("s"), vec![("GET /v1/stats", vec![stats(10, 2, 3, 5.0), stats(1, 0, 0, 0.0)])]);
     check(&place.run(&["exec", "true"]), 0, "", "kache: kached was restarted or set to zero meanwhile: no counts");
+}
+
+#[test]
+fn a_daemon_of_another_version_is_a_warning_with_a_way_out() {
+    let place = Place::new();
+    place.script("kache-shim", "");
+    let old = |(code, body): (u16, String)| (code, body.replace("\"version\":\"0.1.0\"", "\"version\":\"0.0.9\""));
+    let _fake = Fake::serve(&place.path("s"), vec![("GET /v1/stats", vec![old(stats(10, 2, 3, 5.0)), old(stats(17, 3, 3, 12.25))])]);
+    let warning = concat!("kache: warning: versions differ: kached is 0.0.9, kache ", env!("CARGO_PKG_VERSION"));
+    let advice = "restart kached: `kache stop`, then `kache start`";
+    check(&place.run(&["exec", "true"]), 0, "", &format!("{warning}; {advice}\n{SUMMARY}"));
 }

@@ -9,6 +9,8 @@ mod questions;
 mod readme;
 mod service;
 mod setup;
+mod slips;
+mod terminal;
 mod usage;
 
 use std::path::PathBuf;

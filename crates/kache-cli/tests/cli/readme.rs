@@ -1,5 +1,6 @@
 //! The READMEs say what the code says: tables equal to the code's, and tests that exist.
 
+use crate::Place;
 use kache_config::VARIABLES;
 use kache_model::BypassReason;
 use std::path::{Path, PathBuf};
@@ -55,4 +56,43 @@ fn tests_that_the_map_names_exist() {
         }
     }
     assert!(found >= 16, "only {found} tests are named");
+}
+
+/// What stands between the README's ```yaml fences.
+fn yaml() -> Vec<String> {
+    let text = std::fs::read_to_string(workspace().join("README.md")).unwrap();
+    text.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn commands_in_the_examples_for_ci_exist_with_their_options() {
+    let place = Place::new();
+    let mut seen = 0;
+    for line in yaml().iter().flat_map(|text| text.lines()) {
+        for command in line.split(['&', ';', '|']) {
+            let command = command.trim().trim_start_matches("- ").trim_start_matches("run: ");
+            let Some(rest) = command.strip_prefix("kache ") else { continue };
+            let words: Vec<&str> = rest.split(' ').collect();
+            let help = place.run(&[words[0], "--help"]);
+            assert_eq!(help.code, Some(0), "{command}: {}", help.stderr);
+            for option in words.iter().filter(|word| word.starts_with("--")) {
+                assert!(help.stdout.contains(&format!(" {option} ")), "{command}: {}", help.stdout);
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen >= 6, "only {seen} commands");
+}
+
+#[test]
+fn variables_in_the_examples_for_ci_exist() {
+    let text = yaml().concat();
+    let names: Vec<&str> = text
+        .split(|c: char| !c.is_ascii_uppercase() && !c.is_ascii_digit() && c != '_')
+        .filter(|word| word.starts_with("KACHE_"))
+        .collect();
+    assert!(names.len() >= 6);
+    for name in names {
+        assert!(VARIABLES.iter().any(|variable| variable.name == name), "{name}");
+    }
 }

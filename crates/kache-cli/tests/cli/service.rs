@@ -21,7 +21,7 @@ dir=$(dirname "$0")
 { echo "cwd=$(pwd)"; echo "session=$(test "$(ps -o sid= -p $$ | tr -d ' ')" = $$ && echo own)"; echo "fds=$(ls /proc/$$/fd | tr '\n' ' ')"; env; } > "$dir/seen.tmp"
 echo "a line for the log" >&2
 mv "$dir/seen.tmp" "$dir/seen"
-while ! test -e "$dir/end"; do sleep 0.02; done
+while test -d "$dir" && ! test -e "$dir/end"; do sleep 0.02; done
 "#;
 
 #[test]

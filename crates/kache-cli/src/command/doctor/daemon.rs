@@ -33,7 +33,7 @@ pub(super) fn look(client: &Client, config: Option<&Config>, dir: &Path, lines: 
     };
     let how = if status.activated { ", a service" } else { "" };
     let answers = format!("{} answers (pid {}{how})", status.version, status.pid);
-    lines.push(match outdated::version(&status) {
+    lines.push(match outdated::version(&status.version) {
         None => Line::ok("kached", answers),
         Some(why) => Line::warning("kached", format!("{answers}, but {why}"), outdated::ADVICE),
     });

@@ -1,0 +1,45 @@
+//! Something that moves on a terminal while work takes longer than a second. Elsewhere nothing is written: a log wants the result.
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
+
+/// What takes less needs no bar.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How often it moves.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Does `work` under the name `what`. It may tell the bar how much there is to do and how much is done.
+pub(crate) fn during<T>(what: &'static str, work: impl FnOnce(&ProgressBar) -> T) -> T {
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()).with_message(what).with_style(spinner());
+    let (working, ended) = channel::<()>();
+    let result = std::thread::scope(|scope| {
+        let shown = bar.clone();
+        scope.spawn(move || {
+            if ended.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+                shown.set_draw_target(ProgressDrawTarget::stderr());
+                shown.enable_steady_tick(TICK);
+            }
+        });
+        let result = work(&bar);
+        drop(working);
+        result
+    });
+    bar.finish_and_clear();
+    result
+}
+
+/// Notes that `done` of `all` is done.
+pub(crate) fn at(bar: &ProgressBar, done: u64, all: u64) {
+    if bar.length() != Some(all) {
+        bar.set_style(
+            ProgressStyle::with_template("{msg} [{bar:40}] {pos}/{len}, {eta} to go").unwrap_or_else(|_| spinner()).progress_chars("=> "),
+        );
+        bar.set_length(all);
+    }
+    bar.set_position(done);
+}
+
+fn spinner() -> ProgressStyle {
+    ProgressStyle::with_template("{spinner} {msg} ({elapsed})").unwrap_or_else(|_| ProgressStyle::default_spinner())
+}
