@@ -89,8 +89,9 @@ impl Scene {
     /// Of a build whose `cargo` asks from `cwd`. Where Cargo itself works counts: it starts rustc for a dependency in the dependency's directory, which
     /// may have a `Cargo.lock` of its own.
     pub(super) fn new(cargo: Parent, cwd: &Path, toolchain: Arc<Toolchain>) -> Self {
-        let here = process::directory(cargo).unwrap_or_else(|| cwd.to_owned());
         let words = process::words(cargo);
+        let here = if command::is_cargo(&words) { process::directory(cargo) } else { None };
+        let here = here.unwrap_or_else(|| cwd.to_owned());
         let manifest = command::manifest_path(&words).and_then(|path| here.join(path).parent().map(Path::to_owned));
         Self { dir: manifest.unwrap_or(here), toolchain }
     }
