@@ -42,7 +42,11 @@ impl Secrets {
             if !path.is_file() {
                 return 0;
             }
-            self.not_in(&path.display().to_string(), &fs::read(&path).unwrap_or_default());
+            let bytes = fs::read(&path).unwrap_or_default();
+            self.not_in(&path.display().to_string(), &bytes);
+            if path.extension().is_some_and(|end| end == "zst") {
+                self.not_in(&path.display().to_string(), &zstd::decode_all(&bytes[..]).unwrap());
+            }
             1
         });
         looked.sum()
@@ -63,11 +67,13 @@ fn check(settings: &[(&str, &str)], secrets: &[&str], faults: Vec<(When, Fault)>
     let mut logs = Vec::new();
     let mut look = |machine: &Machine| {
         logs.push(machine.log());
-        for target in ["/v1/stats", "/v1/status", "/metrics"] {
+        for target in ["/v1/stats", "/v1/status", "/metrics", "/v1/report", "/v1/why?crate=below"] {
             let (_, body) = http_get(&machine.socket(), target).unwrap();
             secrets.not_in(target, &body);
         }
-        for args in [&["status"][..], &["stats"], &["stats", "--json"], &["flush", "--timeout", "1"], &["verify"]] {
+        for args in
+            [&["status"][..], &["stats"], &["stats", "--json"], &["flush", "--timeout", "1"], &["verify"], &["why"], &["why", "below"]]
+        {
             let said = machine.kache(args);
             secrets.not_in(&format!("the output of {args:?}"), format!("{}{}", said.stdout, said.stderr).as_bytes());
         }

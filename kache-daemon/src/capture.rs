@@ -12,9 +12,10 @@ use crate::files;
 use crate::lease::Lease;
 use crate::question::Question;
 use crate::restore::{interface, renew};
-use crate::sources::{Contents, NotStored, Observed};
+use crate::sources::{Contents, NotStored, Observed, Read};
+use kache_journal::Kept;
 use kache_model::artifact::DepInfoText;
-use kache_model::{Artifact, ArtifactKey, FileStamp, Mentions, Output, PortablePath, Role, Spelling};
+use kache_model::{Artifact, ArtifactKey, FileStamp, InputSet, Mentions, Output, PortablePath, Role, Spelling};
 use kache_proto::Report;
 use kache_rustc::dep_info;
 use kache_rustc::scan::Scanner;
@@ -46,6 +47,12 @@ impl Captured {
     /// The question that it answers.
     pub(crate) fn question(&self) -> Arc<Question> {
         Arc::clone(&self.question)
+    }
+
+    /// What it was compiled from.
+    pub(crate) fn read(&self) -> Read {
+        let Observed { set, contents, digests, values, paths: _ } = self.observed.clone();
+        Read { set: InputSet { noisy: streams::has_diagnostics(&self.report.stderr), ..set }, digests, values, contents }
     }
 }
 
@@ -167,12 +174,12 @@ impl Engine {
     }
 
     /// The second half: hash the rest, decide whether the result is portable, publish.
-    pub(crate) fn publish(&self, captured: Captured) -> Result<ArtifactKey, NotStored> {
+    pub(crate) fn publish(&self, captured: Captured) -> Result<(ArtifactKey, Kept), NotStored> {
         let Captured { question, report, observed, dep_info, outputs, mentions, _lease: lease, continued_session, status, _storing } =
             captured;
         let mut blobs = Vec::with_capacity(outputs.len());
         let mut listed = Vec::with_capacity(outputs.len());
-        let mut bound = false;
+        let mut kept = Kept::Stored;
         for mut taken in outputs {
             let scanned = match taken.blob.take() {
                 Some(scanned) => scanned,
@@ -183,7 +190,7 @@ impl Engine {
             }
             if let Some(root) = &scanned.spells {
                 tracing::info!(krate = %question.compile.crate_name, output = %taken.expected.name, %root, "bound: the output spells a path");
-                bound = true;
+                kept = Kept::Bound { output: taken.expected.name.clone(), path: root.clone() };
             }
             listed.push(Output {
                 role: taken.expected.role,
@@ -195,6 +202,7 @@ impl Engine {
             blobs.push(scanned.blob);
         }
         let Observed { mut set, contents: Contents { content, .. }, .. } = observed;
+        let bound = kept != Kept::Stored;
         set.bound = bound;
         set.noisy = streams::has_diagnostics(&report.stderr);
         let key = ArtifactKey::derive(&content, &set, &question.roots, &question.compile.diagnostics());
@@ -228,7 +236,7 @@ impl Engine {
             bucket.upload_later(key, &question.env);
         }
         drop(lease);
-        Ok(key)
+        Ok((key, kept))
     }
 }
 

@@ -5,6 +5,7 @@
 
 use crate::config_watch::ConfigWatch;
 use crate::engine::{Answer, Engine, Errand, Ticket};
+use crate::journal::Call;
 use kache_proto::decode::Decoder;
 use kache_proto::{Message, Plan, ProtocolError, Reply, Report, Request, wire};
 use std::future::Future;
@@ -46,15 +47,15 @@ where
     line.stream.write_all(&wire::preamble()).await?;
     let Some(request) = line.request().await? else { return Ok(()) };
     engine.stats.request();
-    let request = Arc::new(request);
-    let mut answer = line.ask(&engine, &request, false).await?;
+    let call = engine.journal.call(request);
+    let mut answer = line.ask(&engine, &call, false).await?;
     loop {
         answer = match answer {
             Answer::Reply(reply) => return line.say(&reply).await,
             Answer::Compile(ticket, plan) => return line.compile(engine, publishing, ticket, plan).await,
             Answer::Wait(waiter) => {
                 line.working(waiter.ended()).await?;
-                line.ask(&engine, &request, true).await?
+                line.ask(&engine, &call, true).await?
             }
             Answer::Look(errand) => line.look(&engine, errand).await?,
         };
@@ -69,11 +70,11 @@ struct Line<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Line<S> {
     /// Has the engine answer. `waited`: the question has waited for somebody else's compile before.
-    async fn ask(&mut self, engine: &Arc<Engine>, request: &Arc<Request>, waited: bool) -> Result<Answer, ConversationError> {
-        let (request, config) = (Arc::clone(request), Arc::clone(&self.config));
+    async fn ask(&mut self, engine: &Arc<Engine>, call: &Arc<Call>, waited: bool) -> Result<Answer, ConversationError> {
+        let (call, config) = (Arc::clone(call), Arc::clone(&self.config));
         let ask = move |engine: &Engine| {
-            config.meet(request.parent);
-            engine.ask(&request, waited)
+            config.meet(call.request.parent);
+            engine.ask(&call, waited)
         };
         self.in_turn(engine, ask).await
     }

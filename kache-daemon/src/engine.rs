@@ -20,6 +20,7 @@ use crate::bucket::{Bucket, Came};
 use crate::capture::Captured;
 use crate::files::{self, Files};
 use crate::inflight::{Entry, InFlights};
+use crate::journal::{Call, Ended, Journal};
 use crate::lease::{Lease, Leases, Waiter};
 use crate::linker::Linkers;
 use crate::outputs::{Origin, Outputs};
@@ -27,10 +28,11 @@ use crate::queries::Queries;
 use crate::question::Question;
 use crate::restore::RestoreError;
 use crate::settings::{InForce, Settings};
-use crate::sources::{Contents, NotStored};
+use crate::sources::{NotStored, Read};
 use crate::stats::Stats;
 use crate::toolchain::{Toolchain, Toolchains};
 use crate::verify::{self, VerifyMode};
+use kache_journal::{Kept, Moved};
 use kache_model::{ArtifactKey, Bypass, BypassReason, Digest, InputSet, Outcome};
 use kache_proto::{Plan, Reply, Report, Request, Status, Stdin};
 use kache_rustc::{Argfile, Compile, Env, Invocation, Shape, Source, Verdict};
@@ -53,6 +55,8 @@ pub(crate) struct Engine {
     pub(crate) outputs: Outputs,
     pub(crate) linkers: Linkers,
     pub(crate) stats: Stats,
+    /// What every invocation came to, for people.
+    pub(crate) journal: Arc<Journal>,
     pub(crate) leases: Leases,
     /// Questions that are worked on at one time.
     pub(crate) turns: Semaphore,
@@ -99,11 +103,11 @@ pub(crate) struct Ticket {
 enum Task {
     Query(Digest),
     Compile { question: Arc<Question>, lease: Lease, continued_session: bool, _inflight: Entry },
-    Verify { question: Arc<Question>, contents: Contents, held: Held, _inflight: Entry },
+    Verify { question: Arc<Question>, read: Box<Read>, held: Held, _inflight: Entry },
 }
 
 impl Engine {
-    pub(crate) fn new(settings: Settings, runner: PathBuf, store: Arc<Store>) -> Self {
+    pub(crate) fn new(settings: Settings, runner: PathBuf, store: Arc<Store>, journal: Arc<Journal>) -> Self {
         Self {
             settings: InForce::new(settings),
             runner,
@@ -113,6 +117,7 @@ impl Engine {
             outputs: Outputs::default(),
             linkers: Linkers::default(),
             stats: Stats::new(),
+            journal,
             leases: Leases::default(),
             turns: Semaphore::new(2 * std::thread::available_parallelism().map_or(2, usize::from)),
             toolchains: Toolchains::default(),
@@ -134,6 +139,7 @@ impl Engine {
 
     /// Begins to use a bucket. The first one stays for as long as the daemon runs.
     pub(crate) fn use_bucket(&self, bucket: Arc<Bucket>) {
+        self.journal.use_bucket(Arc::clone(&bucket));
         let _first = self.bucket.set(bucket);
     }
 
@@ -143,19 +149,22 @@ impl Engine {
     }
 
     /// Answers a shim. `waited`: this question has waited for somebody else's compile before.
-    pub(crate) fn ask(&self, request: &Arc<Request>, waited: bool) -> Answer {
+    pub(crate) fn ask(&self, call: &Arc<Call>, waited: bool) -> Answer {
         let (start, began) = (Instant::now(), files::now());
-        match self.answer(request, waited, start, began) {
+        match self.answer(call, waited, start, began) {
             Ok(answer) => answer,
             Err(bypass) => {
                 tracing::info!(%bypass, "bypass");
                 self.stats.bypass(&bypass);
-                Answer::Reply(Reply::Exec { reason: bypass.to_string() })
+                let reply = Reply::Exec { reason: bypass.to_string() };
+                call.bypassed(bypass);
+                Answer::Reply(reply)
             }
         }
     }
 
-    fn answer(&self, request: &Arc<Request>, waited: bool, start: Instant, began: i128) -> Result<Answer, Bypass> {
+    fn answer(&self, call: &Arc<Call>, waited: bool, start: Instant, began: i128) -> Result<Answer, Bypass> {
+        let request = &call.request;
         same_filesystem(request)?;
         let env: Env = request.env.iter().map(|(name, value)| (name, value)).collect();
         let stdin = match &request.stdin {
@@ -181,7 +190,7 @@ impl Engine {
                 let settings = self.settings.now();
                 compile.remapped &= settings.remap;
                 self.refuse_open_probe(&compile, request)?;
-                let question = Question::new(self, &settings, request, compile, env, began)?;
+                let question = Question::new(self, &settings, call, compile, env, began)?;
                 Ok(self.find_or_compile(question, waited, start))
             }
         }
@@ -218,6 +227,7 @@ impl Engine {
         tracing::trace!(inputs = ?question.inputs, "miss");
         let plan = self.plan(&question);
         let continued_session = continues_session(&question);
+        question.call.compiles(&question);
         let inflight = self.inflight.begin(&question);
         let task = Task::Compile { question, lease, continued_session, _inflight: inflight };
         Answer::Compile(Box::new(Ticket { task, asked: start.elapsed() }), plan)
@@ -225,15 +235,15 @@ impl Engine {
 
     /// Looks for an artifact of this question and, unless it is to be verified, restores it. Where there is none: under which keys one would be
     /// found.
-    fn find(&self, question: &Question, waited: bool, start: Instant) -> Result<Found, Vec<ArtifactKey>> {
+    fn find(&self, question: &Arc<Question>, waited: bool, start: Instant) -> Result<Found, Vec<ArtifactKey>> {
         let mut candidates = Vec::new();
         let sets = self.store.input_sets(&question.unit).unwrap_or_else(|error| {
             tracing::warn!(%error, "input sets");
             Vec::new()
         });
-        for (index, set) in sets.iter().enumerate() {
-            let Some(contents) = self.contents(question, set) else { continue };
-            let key = ArtifactKey::derive(&contents.content, set, &question.roots, &question.compile.diagnostics());
+        for (index, set) in sets.into_iter().enumerate() {
+            let Some(read) = self.read(question, set) else { continue };
+            let key = ArtifactKey::derive(&read.contents.content, &read.set, &question.roots, &question.compile.diagnostics());
             let held = match self.store.find(&key) {
                 Ok(Some(held)) => held,
                 Ok(None) => {
@@ -246,17 +256,18 @@ impl Engine {
                 }
             };
             if VerifyMode::of(&question.env).picks() {
-                return Ok(Found::Verify(held, contents));
+                return Ok(Found::Verify(held, Box::new(read)));
             }
-            match self.restore(question, contents, &held) {
+            match self.restore(question, read.contents, &held) {
                 Ok((reply, restored)) => {
                     let outcome = self.hit_outcome(question, &held, waited);
                     let saved = Duration::from_millis(held.artifact().compile_millis);
                     tracing::debug!(krate = %question.compile.crate_name, %key, outcome = outcome.name(), "hit");
                     self.stats.hit(outcome, restored, saved, start.elapsed());
                     if index > 0 {
-                        self.prefer(question, set);
+                        self.prefer(question, &read.set);
                     }
+                    question.call.ended(question, Ended::hit(outcome, &held, restored, read));
                     return Ok(Found::Replayed(reply));
                 }
                 Err(RestoreError::Place(PlaceError::Damaged { .. })) => tracing::warn!(%key, "damaged blob evicted"),
@@ -278,8 +289,8 @@ impl Engine {
     /// The keys that `sets` lead to as things are now.
     pub(crate) fn keys(&self, question: &Question, sets: &[InputSet]) -> Vec<ArtifactKey> {
         let key = |set: &InputSet| {
-            let contents = self.contents(question, set)?;
-            Some(ArtifactKey::derive(&contents.content, set, &question.roots, &question.compile.diagnostics()))
+            let read = self.read(question, set.clone())?;
+            Some(ArtifactKey::derive(&read.contents.content, set, &question.roots, &question.compile.diagnostics()))
         };
         sets.iter().filter_map(key).collect()
     }
@@ -294,10 +305,11 @@ impl Engine {
     fn hit_or_verify(&self, found: Found, question: Arc<Question>, start: Instant) -> Answer {
         match found {
             Found::Replayed(reply) => Answer::Reply(reply),
-            Found::Verify(held, contents) => {
+            Found::Verify(held, read) => {
                 let plan = self.plan(&question);
+                question.call.compiles(&question);
                 let inflight = self.inflight.begin(&question);
-                let task = Task::Verify { question, contents, held, _inflight: inflight };
+                let task = Task::Verify { question, read, held, _inflight: inflight };
                 Answer::Compile(Box::new(Ticket { task, asked: start.elapsed() }), plan)
             }
         }
@@ -327,23 +339,26 @@ impl Engine {
                 }
                 None
             }
-            Task::Verify { question, contents, held, _inflight } => {
-                let differed = verify::compare(self, &question, contents, &held, &report);
+            Task::Verify { question, read, held, _inflight } => {
+                let differed = verify::compare(self, &question, read.contents, &held, &report);
                 self.stats.verified(differed);
-                self.stats.hit(Outcome::LocalHit, crate::stats::Restored::default(), Duration::ZERO, asked);
+                self.stats.hit(Outcome::LocalHit, Moved::default(), Duration::ZERO, asked);
+                question.call.ended(&question, Ended::hit(Outcome::LocalHit, &held, Moved::default(), *read));
                 None
             }
             Task::Compile { question, lease, continued_session, _inflight } => {
-                let Status::Code(code) = report.status else {
-                    self.stats.compiled(Outcome::Failed, asked);
-                    return None;
+                let rustc = Duration::from_millis(report.wall_millis);
+                let code = match report.status {
+                    Status::Code(code) if code == 0 || question.compile.shape == Shape::Probe => code,
+                    _ => {
+                        self.stats.compiled(Outcome::Failed, asked, rustc);
+                        question.call.ended(&question, Ended::failed(rustc));
+                        return None;
+                    }
                 };
-                if code != 0 && question.compile.shape != Shape::Probe {
-                    self.stats.compiled(Outcome::Failed, asked);
-                    return None;
-                }
                 let captured = self.capture(&question, report, code, lease, continued_session);
-                self.stats.compiled(Outcome::Miss, asked + start.elapsed());
+                self.stats.compiled(Outcome::Miss, asked + start.elapsed(), rustc);
+                question.call.ended(&question, Ended::miss(rustc, captured.as_ref()));
                 captured.map_err(|reason| log_not_stored(&question, &reason)).ok()
             }
         }
@@ -358,8 +373,14 @@ impl Engine {
     pub(crate) fn keep(&self, captured: Captured) {
         let question = captured.question();
         match self.publish(captured) {
-            Ok(key) => tracing::debug!(krate = %question.compile.crate_name, %key, "stored"),
-            Err(reason) => log_not_stored(&question, &reason),
+            Ok((key, kept)) => {
+                tracing::debug!(krate = %question.compile.crate_name, %key, "stored");
+                question.call.kept(Some(key), kept);
+            }
+            Err(reason) => {
+                log_not_stored(&question, &reason);
+                question.call.kept(None, Kept::Refused(reason.to_string()));
+            }
         }
     }
 
@@ -383,13 +404,13 @@ impl Engine {
     }
 
     pub(crate) fn is_closed(&self, question: &Question) -> bool {
-        closed(&question.compile, &question.request)
+        closed(&question.compile, &question.call.request)
     }
 }
 
 enum Found {
     Replayed(Reply),
-    Verify(Held, Contents),
+    Verify(Held, Box<Read>),
 }
 
 fn closed(compile: &Compile, request: &Request) -> bool {

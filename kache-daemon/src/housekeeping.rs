@@ -64,7 +64,7 @@ pub(crate) struct Item {
 
 impl From<Summary> for Item {
     fn from(summary: Summary) -> Self {
-        let Summary { key, package, crate_name, output_bytes, used_millis, pending_upload, shareable } = summary;
+        let Summary { key, package, crate_name, unit: _, output_bytes, used_millis, pending_upload, shareable } = summary;
         Self { key: key.to_string(), package, crate_name, output_bytes, used_millis, pending_upload, shareable }
     }
 }

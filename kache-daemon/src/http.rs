@@ -5,6 +5,7 @@
 //! | `GET /healthz` | `ok` |
 //! | `GET /v1/stats` | counters as JSON; names are a contract |
 //! | `POST /v1/stats/zero` | starts counting afresh |
+//! | `GET /v1/why?crate=NAME`, `GET /v1/report?dir=PATH`, `GET /v1/events` | see [`history`] |
 //! | `GET /metrics` | the same counters in Prometheus' text format |
 //! | `GET /v1/status` | version, paths, notices |
 //! | `GET /v1/artifacts`, `POST /v1/gc`, `POST /v1/purge`, `POST /v1/verify` | see [`crate::housekeeping`] |
@@ -13,6 +14,8 @@
 //! | `POST /v1/sees` | whether the daemon sees the directory that the JSON in the body names by path, device and inode |
 //! | `POST /v1/remote/check?write=1` | tries the bucket out; `null` without one |
 //! | `POST /v1/stop` | drains and ends the daemon |
+
+mod history;
 
 use crate::bucket::Unflushed;
 use crate::config_watch::ConfigWatch;
@@ -76,6 +79,7 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(front: Arc<Front>, 
         let front = Arc::clone(&front);
         async move {
             Ok::<_, Infallible>(match (request.method(), request.uri().path()) {
+                (&Method::GET, "/v1/events") => history::events(&front),
                 (&Method::POST, "/v1/sync") => front.sync(request.into_body()).await,
                 (&Method::POST, "/v1/sees") => sees(request.into_body()).await.map(BodyExt::boxed),
                 (method, _) => front.answer(method, request.uri()).await.map(BodyExt::boxed),
@@ -96,6 +100,8 @@ impl Front {
             }
             (&Method::GET, "/metrics") => response(StatusCode::OK, "text/plain; version=0.0.4", self.stats().prometheus()),
             (&Method::GET, "/v1/status") => json(&self.status()),
+            (&Method::GET, "/v1/why") => history::why(self, uri.query()).await,
+            (&Method::GET, "/v1/report") => history::report(self, uri.query()).await,
             (&Method::GET, "/v1/artifacts") => self.housekeeping(uri.query(), housekeeping::list).await,
             (&Method::POST, "/v1/gc") => self.housekeeping(uri.query(), housekeeping::gc).await,
             (&Method::POST, "/v1/purge") => self.housekeeping(uri.query(), housekeeping::purge).await,
@@ -111,8 +117,9 @@ impl Front {
             }
             (
                 _,
-                "/v1/artifacts" | "/v1/remote/check" | "/v1/sees" | "/v1/gc" | "/v1/purge" | "/healthz" | "/v1/stats" | "/v1/stats/zero"
-                | "/metrics" | "/v1/status" | "/v1/verify" | "/v1/flush" | "/v1/sync" | "/v1/stop",
+                "/v1/artifacts" | "/v1/why" | "/v1/report" | "/v1/events" | "/v1/remote/check" | "/v1/sees" | "/v1/gc" | "/v1/purge"
+                | "/healthz" | "/v1/stats" | "/v1/stats/zero" | "/metrics" | "/v1/status" | "/v1/verify" | "/v1/flush" | "/v1/sync"
+                | "/v1/stop",
             ) => text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n"),
             _ => text(StatusCode::NOT_FOUND, "not found\n"),
         }
@@ -127,7 +134,8 @@ impl Front {
             max_bytes: usage.max_bytes,
             evicted_artifacts: usage.evicted_artifacts,
         };
-        self.engine.stats.snapshot(store, self.engine.bucket().map(|bucket| bucket.snapshot()))
+        let remote = self.engine.bucket().map(|bucket| bucket.snapshot());
+        self.engine.stats.snapshot(store, remote, self.engine.journal.last_build())
     }
 
     fn status(&self) -> Status<'_> {

@@ -9,6 +9,7 @@
 mod archive;
 mod bucket;
 mod capture;
+mod cargos;
 mod config_watch;
 mod conversation;
 mod engine;
@@ -16,10 +17,12 @@ mod files;
 mod housekeeping;
 mod http;
 mod inflight;
+mod journal;
 mod lease;
 mod linker;
 mod log;
 mod outputs;
+mod process;
 mod queries;
 mod question;
 mod restore;
@@ -38,6 +41,7 @@ use anyhow::Context as _;
 use config_watch::ConfigWatch;
 use engine::Engine;
 use http::Front;
+use journal::Journal;
 use kache_config::{Config, ConfigError, Environment, Files};
 use kache_store::{OpenError, Options, Store};
 use log::Log;
@@ -131,7 +135,9 @@ fn run() -> anyhow::Result<ExitCode> {
     // The build's directories come and go; the daemon must not keep one of them busy.
     std::env::set_current_dir("/")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("kached").build()?;
-    let engine = Arc::new(Engine::new(Settings::from(&config), runner, Arc::new(store)));
+    let store = Arc::new(store);
+    let journal = Journal::open(&dir, Arc::clone(&store))?;
+    let engine = Arc::new(Engine::new(Settings::from(&config), runner, store, journal));
     let unknown_variables = config.unknown_variables.iter().map(ToString::to_string).collect();
     let config = {
         let _within = runtime.enter();
@@ -178,6 +184,7 @@ async fn serve(front: Arc<Front>, given: Option<service::Socket>) -> anyhow::Res
     if !front.activated {
         let _gone = std::fs::remove_file(&front.socket);
     }
+    front.engine.journal.close();
     front.engine.store.flush()?;
     Ok(ExitCode::SUCCESS)
 }

@@ -6,6 +6,7 @@
 use crate::bucket::{Session, Turn};
 use crate::engine::Engine;
 use crate::files::{self, Files, Found};
+use crate::journal::Call;
 use crate::linker::Linkers;
 use crate::outputs::Origin;
 use crate::rules;
@@ -14,7 +15,6 @@ use crate::sources::Contents;
 use crate::toolchain::{self, Toolchain};
 use kache_config::Rule;
 use kache_model::{Bypass, BypassReason, Digest, Encoder, ExternInput, Mentions, Root, RootKind, Roots, UnitInputs, UnitKey};
-use kache_proto::Request;
 use kache_rustc::{Compile, Driver, Env, LinkerWant, NativeKind, NativeLibrary, Origin as Place, Source, Wants};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -23,12 +23,14 @@ use std::sync::Arc;
 /// The question that the store is asked.
 #[derive(Debug)]
 pub(crate) struct Question {
-    /// What came from the shim.
-    pub(crate) request: Arc<Request>,
+    /// The invocation, with what came from the shim.
+    pub(crate) call: Arc<Call>,
     /// What rustc is to do.
     pub(crate) compile: Box<Compile>,
     /// The build's environment.
     pub(crate) env: Env,
+    /// What compiles it.
+    pub(crate) toolchain: Arc<Toolchain>,
     /// Its machine-local roots.
     pub(crate) roots: Roots,
     /// Everything but the contents of its sources.
@@ -64,11 +66,12 @@ impl Question {
     pub(crate) fn new(
         engine: &Engine,
         settings: &Settings,
-        request: &Arc<Request>,
+        call: &Arc<Call>,
         compile: Box<Compile>,
         env: Env,
         began: i128,
     ) -> Result<Self, Bypass> {
+        let request = &call.request;
         let rule = settings.rules.of(&compile.package, &compile.crate_name);
         if rule.bypass {
             return Err(Bypass::new(BypassReason::Rule, compile.package.clone()));
@@ -97,9 +100,10 @@ impl Question {
         let portable_unit = lookup.portable_unit(&closure, &inputs, unit);
         let lease = lookup.lease(&unit, inputs.stdin)?;
         Ok(Self {
-            request: Arc::clone(request),
+            call: Arc::clone(call),
             compile,
             env,
+            toolchain,
             roots,
             inputs,
             unit,
@@ -115,13 +119,13 @@ impl Question {
 
     /// A file that the configuration declares and that changed since the question came.
     pub(crate) fn moved_by_rule(&self, files: &Files) -> Option<PathBuf> {
-        let package_dir = package_dir(&self.env, &self.request.cwd);
+        let package_dir = package_dir(&self.env, &self.call.request.cwd);
         rules::moved(&self.rule, rules::Scene { files, roots: &self.roots, package_dir }, &self.inputs, self.began)
     }
 
     /// An absolute path for one that rustc would take from its working directory.
     pub(crate) fn absolute(&self, path: &Path) -> PathBuf {
-        self.request.cwd.join(path)
+        self.call.request.cwd.join(path)
     }
 
     /// Where the outputs go.

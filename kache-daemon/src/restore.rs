@@ -11,7 +11,7 @@ use crate::files;
 use crate::question::Question;
 use crate::sources::Contents;
 use crate::spawn;
-use crate::stats::Restored;
+use kache_journal::Moved;
 use kache_model::{Artifact, Digest, FileStamp, Role, Spelling};
 use kache_proto::Reply;
 use kache_rustc::dep_info;
@@ -33,10 +33,10 @@ pub(crate) enum RestoreError {
 
 impl Engine {
     /// Restores `held` for `question`; returns the answer for the shim and what was moved.
-    pub(crate) fn restore(&self, question: &Question, contents: Contents, held: &Held) -> Result<(Reply, Restored), RestoreError> {
+    pub(crate) fn restore(&self, question: &Question, contents: Contents, held: &Held) -> Result<(Reply, Moved), RestoreError> {
         let artifact = held.artifact();
         let dir = question.out_dir();
-        let mut restored = Restored::default();
+        let mut restored = Moved::default();
         {
             let _no_child_starts = spawn::writing();
             if !artifact.outputs.is_empty() || artifact.dep_info.is_some() {
@@ -48,12 +48,12 @@ impl Engine {
         Ok((replay(question, artifact), restored))
     }
 
-    fn put(&self, question: &Question, contents: Contents, held: &Held, dir: &Path, restored: &mut Restored) -> Result<(), RestoreError> {
+    fn put(&self, question: &Question, contents: Contents, held: &Held, dir: &Path, restored: &mut Moved) -> Result<(), RestoreError> {
         let artifact = held.artifact();
         let mut staged = Vec::with_capacity(artifact.outputs.len());
         for (index, output) in artifact.outputs.iter().enumerate() {
             let placement = if question.compile.placement_shared(output.role) { Placement::Share } else { Placement::Own };
-            let mode = if output.executable { 0o777 } else { 0o666 } & !question.request.umask;
+            let mode = if output.executable { 0o777 } else { 0o666 } & !question.call.request.umask;
             let path = dir.join(local_name(question, &output.name));
             let stands = placement == Placement::Own && self.stands(&path, mode, output.blob.0);
             staged.push(if stands {
@@ -65,7 +65,7 @@ impl Engine {
         let dep_info = artifact.dep_info.as_ref().map(|dep_info| {
             let path = dir.join(local_name(question, &dep_info.name));
             let text = dep_info::show(&dep_info.text, &question.roots);
-            let mode = 0o666 & !question.request.umask;
+            let mode = 0o666 & !question.call.request.umask;
             let stands = fs::read(&path).is_ok_and(|there| there == text) && alone(&path, mode).is_some();
             let done = if stands { touch(&path) } else { write_replacing(&path, &text) };
             done.map_err(|source| RestoreError::Write { path, source })
@@ -96,7 +96,7 @@ enum Ready {
 }
 
 impl Ready {
-    fn land(self, restored: &mut Restored) -> Result<FileStamp, RestoreError> {
+    fn land(self, restored: &mut Moved) -> Result<FileStamp, RestoreError> {
         let staged = match self {
             Self::Staged(staged) => staged,
             Self::Stands(path) => {

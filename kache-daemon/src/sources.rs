@@ -1,6 +1,6 @@
 //! The contents of a unit's input set, as they are now.
 //!
-//! Two sides of one coin: [`Engine::contents`] asks "which key do these names have now?" for a lookup, [`Engine::observed`] asks "what did this
+//! Two sides of one coin: [`Engine::read`] asks "which key do these names have now?" for a lookup, [`Engine::observed`] asks "what did this
 //! compile read?" from its dep-info. Only the second decides what is stored. Promise of the second: no input that it names has changed
 //! since the question came, so what rustc read is what was digested.
 //!
@@ -40,8 +40,23 @@ pub(crate) struct Observed {
     pub(crate) set: InputSet,
     /// Unit and contents.
     pub(crate) contents: Contents,
+    /// Digests of the set's files, in its order.
+    pub(crate) digests: Vec<Digest>,
+    /// Values of its variables, in its order.
+    pub(crate) values: Vec<Option<String>>,
     /// The set's files here, in its order.
-    paths: Vec<PathBuf>,
+    pub(crate) paths: Vec<PathBuf>,
+}
+
+/// An input set with what it names now.
+#[derive(Clone, Debug)]
+pub(crate) struct Read {
+    pub(crate) set: InputSet,
+    /// Digests of the set's files, in its order.
+    pub(crate) digests: Vec<Digest>,
+    /// Values of its variables, in its order.
+    pub(crate) values: Vec<Option<String>>,
+    pub(crate) contents: Contents,
 }
 
 /// Unit and contents of its inputs, as two keys.
@@ -54,9 +69,8 @@ pub(crate) struct Contents {
 }
 
 impl Contents {
-    fn derive(question: &Question, set: &InputSet, digests: &[Digest]) -> Self {
-        let values = values(question, set);
-        let derive = |unit, rooted| ContentKey::derive(unit, set, digests, &values, &question.roots, rooted);
+    fn derive(question: &Question, set: &InputSet, digests: &[Digest], values: &[Option<String>]) -> Self {
+        let derive = |unit, rooted| ContentKey::derive(unit, set, digests, values, &question.roots, rooted);
         Self { content: derive(&question.unit, Rooted::Literal), portable: derive(&question.portable_unit, Rooted::Portable) }
     }
 }
@@ -64,7 +78,7 @@ impl Contents {
 impl Engine {
     /// The content key of `question` under `set` as things are now. `None` if the set doesn't apply: a file is gone or unreadable, or
     /// something exists that must not.
-    pub(crate) fn contents(&self, question: &Question, set: &InputSet) -> Option<Contents> {
+    pub(crate) fn read(&self, question: &Question, set: InputSet) -> Option<Read> {
         let mut digests = Vec::with_capacity(set.files.len());
         for file in &set.files {
             let path = question.roots.to_local(file)?;
@@ -81,7 +95,9 @@ impl Engine {
                 return None;
             }
         }
-        Some(Contents::derive(question, set, &digests))
+        let values = values(question, &set);
+        let contents = Contents::derive(question, &set, &digests, &values);
+        Some(Read { set, digests, values, contents })
     }
 
     /// What the compile of `question` read, from the dep-info that it wrote; for one without dep-info, its source alone.
@@ -90,7 +106,7 @@ impl Engine {
             Some(text) => DepInfo::parse(text).map_err(|error| NotStored::NoDepInfo(error.to_string()))?,
             None => closed_inputs(question),
         };
-        let names = read.input_names(&question.request.cwd, &question.roots);
+        let names = read.input_names(&question.call.request.cwd, &question.roots);
         let mut set = InputSet { files: names.files, absent: names.absent, ..InputSet::default() };
         self.add_linked(question, &mut set);
         let (digests, paths) = self.unmoved(question, &mut set)?;
@@ -112,8 +128,9 @@ impl Engine {
         }
         set.vars.sort();
         set.vars.dedup();
-        let contents = Contents::derive(question, &set, &digests);
-        Ok(Observed { set, contents, paths })
+        let values = values(question, &set);
+        let contents = Contents::derive(question, &set, &digests, &values);
+        Ok(Observed { set, contents, digests, values, paths })
     }
 
     /// Native libraries that the sources name by `#[link]` are inputs like any other: the file that is found first on the search path, and

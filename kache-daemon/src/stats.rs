@@ -3,6 +3,7 @@
 //! Promise: an invocation's counters have moved before its last answer goes out.
 
 use crate::bucket;
+use kache_journal::{BuildHead, Moved};
 use kache_model::{Bypass, Outcome};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -23,23 +24,13 @@ struct Counts {
     outcomes: BTreeMap<&'static str, u64>,
     bypasses: BTreeMap<&'static str, u64>,
     queries: u64,
-    restored: Restored,
+    restored: Moved,
     saved: Duration,
+    compiled: Duration,
     verified: u64,
     differed: u64,
     hit: Latencies,
     miss: Latencies,
-}
-
-/// Bytes that restoring put into target directories, by how.
-#[derive(Clone, Copy, Debug, Default, Serialize, PartialEq, Eq)]
-pub(crate) struct Restored {
-    /// Sharing extents with the store.
-    pub(crate) reflink: u64,
-    /// Sharing the inode with the store.
-    pub(crate) hardlink: u64,
-    /// Written.
-    pub(crate) copy: u64,
 }
 
 /// The JSON of `/v1/stats`. Names are a contract.
@@ -52,14 +43,19 @@ pub(crate) struct Snapshot {
     outcomes: BTreeMap<&'static str, u64>,
     bypass_reasons: BTreeMap<&'static str, u64>,
     queries_answered: u64,
-    restored_bytes: Restored,
+    restored_bytes: Moved,
     saved_compile_secs: f64,
+    /// What rustc took for misses and failures.
+    compiled_secs: f64,
     verify: VerifySnapshot,
     store: StoreSnapshot,
     /// Without a bucket there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     remote: Option<bucket::Snapshot>,
     latency_us: LatencySnapshot,
+    /// Until a build has asked something there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_build: Option<BuildHead>,
 }
 
 #[derive(Debug, Serialize)]
@@ -112,22 +108,21 @@ impl Stats {
     }
 
     /// A hit of any kind: what it moved, what it saved, how long the daemon took from question to answer.
-    pub(crate) fn hit(&self, outcome: Outcome, restored: Restored, saved: Duration, took: Duration) {
+    pub(crate) fn hit(&self, outcome: Outcome, restored: Moved, saved: Duration, took: Duration) {
         self.with(|counts| {
             *counts.outcomes.entry(outcome.name()).or_default() += 1;
-            counts.restored.reflink += restored.reflink;
-            counts.restored.hardlink += restored.hardlink;
-            counts.restored.copy += restored.copy;
+            counts.restored.add(&restored);
             counts.saved += saved;
             counts.hit.record(took);
         });
     }
 
-    /// A compile: whether it succeeded, and what the daemon added to it.
-    pub(crate) fn compiled(&self, outcome: Outcome, overhead: Duration) {
+    /// A compile: whether it succeeded, what the daemon added to it, and what rustc took.
+    pub(crate) fn compiled(&self, outcome: Outcome, overhead: Duration, rustc: Duration) {
         self.with(|counts| {
             *counts.outcomes.entry(outcome.name()).or_default() += 1;
             counts.miss.record(overhead);
+            counts.compiled += rustc;
         });
     }
 
@@ -144,7 +139,7 @@ impl Stats {
         self.with(|counts| *counts = Counts::default());
     }
 
-    pub(crate) fn snapshot(&self, store: StoreSnapshot, remote: Option<bucket::Snapshot>) -> Snapshot {
+    pub(crate) fn snapshot(&self, store: StoreSnapshot, remote: Option<bucket::Snapshot>, last_build: Option<BuildHead>) -> Snapshot {
         let counts = self.with(|counts| counts.clone());
         let named = |names: &mut dyn Iterator<Item = &'static str>, from: &BTreeMap<&'static str, u64>| -> BTreeMap<&'static str, u64> {
             names.map(|name| (name, from.get(name).copied().unwrap_or(0))).collect()
@@ -159,10 +154,12 @@ impl Stats {
             queries_answered: counts.queries,
             restored_bytes: counts.restored,
             saved_compile_secs: counts.saved.as_secs_f64(),
+            compiled_secs: counts.compiled.as_secs_f64(),
             verify: VerifySnapshot { checked: counts.verified, differed: counts.differed },
             store,
             remote,
             latency_us: LatencySnapshot { hit: counts.hit.quantiles(), miss_overhead: counts.miss.quantiles() },
+            last_build,
         }
     }
 
@@ -184,10 +181,12 @@ impl Snapshot {
             queries_answered,
             restored_bytes,
             saved_compile_secs,
+            compiled_secs,
             verify,
             store,
             remote,
             latency_us,
+            last_build: _,
         } = self;
         let mut text = String::new();
         let mut metric = |name: &str, kind: &str, help: &str, rows: &[(String, f64)]| {
@@ -206,10 +205,11 @@ impl Snapshot {
         metric("outcomes_total", "counter", "How compiles and probes ended.", &labelled("outcome", outcomes));
         metric("bypasses_total", "counter", "Declined invocations by reason.", &labelled("reason", bypass_reasons));
         metric("queries_answered_total", "counter", "Queries answered from memory.", &plain(*queries_answered));
-        let Restored { reflink, hardlink, copy } = restored_bytes;
+        let Moved { reflink, hardlink, copy } = restored_bytes;
         let modes = BTreeMap::from([("reflink", *reflink), ("hardlink", *hardlink), ("copy", *copy)]);
         metric("restored_bytes_total", "counter", "Bytes restored, by how.", &labelled("mode", &modes));
         metric("saved_compile_seconds_total", "counter", "Compile time that hits saved.", &[(String::new(), *saved_compile_secs)]);
+        metric("compiled_seconds_total", "counter", "What rustc took for misses and failures.", &[(String::new(), *compiled_secs)]);
         metric("verified_total", "counter", "Hits that were compiled again to compare.", &plain(verify.checked));
         metric("verify_differed_total", "counter", "Of those, how many differed.", &plain(verify.differed));
         let StoreSnapshot { artifacts, blobs, bytes, max_bytes, evicted_artifacts } = store;
@@ -271,7 +271,7 @@ mod tests {
 
     #[test]
     fn each_outcome_is_listed_even_when_nothing_happened() {
-        let json = serde_json::to_value(Stats::new().snapshot(StoreSnapshot::default(), None)).unwrap();
+        let json = serde_json::to_value(Stats::new().snapshot(StoreSnapshot::default(), None, None)).unwrap();
         for outcome in Outcome::ALL {
             assert_eq!(json["outcomes"][outcome.name()], 0);
         }
@@ -294,7 +294,7 @@ mod tests {
     fn prometheus_text_has_a_type_line_per_metric() {
         let stats = Stats::new();
         stats.bypass(&Bypass::new(BypassReason::UnknownFlag, "--x"));
-        let text = stats.snapshot(StoreSnapshot::default(), None).prometheus();
+        let text = stats.snapshot(StoreSnapshot::default(), None, None).prometheus();
         assert!(text.contains("kache_bypasses_total{reason=\"unknown_flag\"} 1\n"));
         for line in text.lines().filter(|line| !line.starts_with('#')) {
             let name = line.split(['{', ' ']).next().unwrap();

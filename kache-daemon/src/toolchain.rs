@@ -27,6 +27,8 @@ pub(crate) struct Toolchain {
     pub(crate) sysroot: PathBuf,
     /// The triple that it runs on.
     pub(crate) host: String,
+    /// How it calls itself: `rustc 1.95.0 (59807616e 2026-04-14)`.
+    pub(crate) version: String,
     /// The files that the identity was made from, with their stamps.
     parts: Vec<(PathBuf, FileStamp)>,
 }
@@ -35,7 +37,7 @@ pub(crate) struct Toolchain {
 impl Toolchain {
     /// One that stands nowhere.
     pub(crate) fn for_tests(identity: Digest, host: &str) -> Self {
-        Self { identity, sysroot: PathBuf::new(), host: host.to_owned(), parts: Vec::new() }
+        Self { identity, sysroot: PathBuf::new(), host: host.to_owned(), version: String::new(), parts: Vec::new() }
     }
 }
 
@@ -90,7 +92,7 @@ impl Toolchains {
             return Ok(known);
         }
         let pinned = real || env.get("RUSTUP_TOOLCHAIN").is_some();
-        let memo = format!("toolchain/{question}");
+        let memo = format!("toolchain-2/{question}");
         if pinned
             && let Some(known) = store.memo(&memo).and_then(|bytes| postcard::from_bytes::<Toolchain>(&bytes).ok())
             && fresh(&known)
@@ -174,7 +176,8 @@ fn probe(program: &Path, env: &Env, cwd: &Path, files: &Files) -> Result<Toolcha
             parts.push((path, stamp));
         }
     }
-    Ok(Toolchain { identity: encoder.finish(), sysroot, host, parts })
+    let version = text.lines().next().unwrap_or_default().to_owned();
+    Ok(Toolchain { identity: encoder.finish(), sysroot, host, version, parts })
 }
 
 fn ask(program: &Path, question: &'static str, env: &Env, cwd: &Path) -> Result<Vec<u8>, ToolchainError> {

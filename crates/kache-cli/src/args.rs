@@ -26,6 +26,8 @@ Usage: kache COMMAND, and `kache COMMAND --help` says more
   start, stop      Start kached in the background; stop it
   status           Is kached running, where, and how full is its store?
   stats            What became of the builds' compiles
+  why              Why something was compiled, in the last build or of one crate
+  monitor, report  Watch builds as they happen; the last build as a page
   list             What the store holds
   verify           Re-hash the store
   gc, purge        Remove what is old or too much; remove everything
@@ -53,6 +55,13 @@ pub(crate) enum Command {
     Status,
     /// Show what became of the builds' compiles
     Stats(Stats),
+    /// Say why something was compiled
+    Why(Why),
+    /// Show the last build as a whole, as text or as a page
+    Report(Report),
+    /// Watch builds as they happen
+    #[command(after_help = "Examples:\n  kache monitor\n\nq or Ctrl-C ends it.")]
+    Monitor,
     /// Re-hash the store
     Verify(Verify),
     /// Put kache in front of every build, or undo that
@@ -119,11 +128,13 @@ pub(crate) struct Exec {
     pub(crate) command: Vec<OsString>,
 }
 
-/// Shows what kached has counted since it started or since the last --zero.
+/// Shows the last build, and what kached has counted since it started or since
+/// the last --zero.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   kache stats
+  kache stats --watch
   kache stats --json | jq .outcomes
   kache stats --zero")]
 pub(crate) struct Stats {
@@ -133,6 +144,43 @@ pub(crate) struct Stats {
     /// Begin at zero again, after printing
     #[arg(long)]
     pub(crate) zero: bool,
+    /// Print again each second, until Ctrl-C
+    #[arg(long, conflicts_with_all = ["json", "zero"])]
+    pub(crate) watch: bool,
+}
+
+/// Says what of the last build here was compiled and why, dearest first; or how
+/// the last invocations of one crate ended, and why. Compiles nothing.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kache why
+  kache why serde_json
+  kache why app --json | jq -r '.invocations[0].why.lines[]'
+
+Exit code 1: no build that is remembered has asked for such a crate.")]
+pub(crate) struct Why {
+    /// A package or a crate
+    #[arg(value_name = "CRATE", value_parser = words::crate_name)]
+    pub(crate) name: Option<String>,
+    /// Print JSON, as kached answers it
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Shows the last build here: where its time went, which units decided how long it
+/// took, and why something was compiled; with --html as a page with a timeline.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kache report
+  kache report --html build.html
+
+The page is one file: it needs no network and no scripts.")]
+pub(crate) struct Report {
+    /// Write a page into this file; - is standard output
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
 }
 
 /// Waits for what kached is storing, for queued uploads and for the build's

@@ -76,10 +76,19 @@ impl Client {
     }
 
     /// `POST target` with `body`; `hear` gets each line of the answer as it comes.
-    pub(crate) fn post_for_lines(&self, target: &str, body: String, mut hear: impl FnMut(&str) -> Result<(), Error>) -> Result<(), Error> {
+    pub(crate) fn post_for_lines(&self, target: &str, body: String, hear: impl FnMut(&str) -> Result<(), Error>) -> Result<(), Error> {
+        self.lines(Method::POST, target, body, hear)
+    }
+
+    /// `GET target`; `hear` gets each line of the answer as it comes, and ends it by an error.
+    pub(crate) fn get_for_lines(&self, target: &str, hear: impl FnMut(&str) -> Result<(), Error>) -> Result<(), Error> {
+        self.lines(Method::GET, target, String::new(), hear)
+    }
+
+    fn lines(&self, method: Method, target: &str, body: String, mut hear: impl FnMut(&str) -> Result<(), Error>) -> Result<(), Error> {
         runtime()?.block_on(async {
-            let request = format!("POST {target}");
-            let mut answer = self.send(Method::POST, target, body).await?;
+            let request = format!("{method} {target}");
+            let mut answer = self.send(method, target, body).await?;
             let mut pending = Vec::new();
             while let Some(frame) = answer.frame().await {
                 let frame = frame.map_err(|error| Error::BrokenOff { request: request.clone(), cause: error.to_string() })?;

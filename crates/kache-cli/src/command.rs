@@ -7,7 +7,9 @@ mod exec;
 mod flush;
 mod gc;
 mod list;
+mod monitor;
 mod papers;
+mod report;
 mod setup;
 mod start;
 mod stats;
@@ -15,6 +17,7 @@ mod status;
 mod stop;
 mod sync;
 mod verify;
+mod why;
 
 pub(crate) use status::Status;
 
@@ -30,6 +33,9 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Error> {
         Command::Stop => stop::run(),
         Command::Status => status::run(),
         Command::Stats(options) => stats::run(&options),
+        Command::Report(options) => report::run(&options),
+        Command::Monitor => monitor::run(),
+        Command::Why(options) => why::run(&options),
         Command::Verify(options) => verify::run(&options),
         Command::Setup(options) => setup::run(&options),
         Command::Doctor(options) => doctor::run(&options),

@@ -35,6 +35,12 @@ pub(crate) enum Error {
     #[error("kached (pid {pid}) is still running after {} s", .after.as_secs())]
     StillRunning { pid: i32, after: Duration },
     #[error("{0}")]
+    Unknown(String),
+    #[error("kache monitor draws on a terminal, and this is none; `kache stats --watch` prints, and GET /v1/events tells programs")]
+    NoTerminal,
+    #[error("nobody listens any more")]
+    Unheard,
+    #[error("{0}")]
     Store(String),
     #[error("{0}")]
     Sync(String),

@@ -12,6 +12,7 @@ mod client;
 mod command;
 mod consent;
 mod error;
+mod history;
 mod holder;
 mod outdated;
 mod place;

@@ -1,5 +1,6 @@
 //! The daemon's counters as `/v1/stats` promises them. Fields that are not promised, or come later, are left alone.
 
+use kache_journal::{BuildHead, Moved};
 use kache_model::Outcome;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -14,27 +15,25 @@ pub(crate) struct Stats {
     pub(crate) outcomes: Outcomes,
     pub(crate) bypass_reasons: BTreeMap<String, u64>,
     pub(crate) queries_answered: u64,
-    pub(crate) restored_bytes: RestoredBytes,
+    pub(crate) restored_bytes: Moved,
     pub(crate) saved_compile_secs: f64,
+    /// What rustc took for the rest; older daemons don't say.
+    #[serde(default)]
+    pub(crate) compiled_secs: Option<f64>,
     pub(crate) store: Store,
     /// `None` without a bucket.
     #[serde(default)]
     pub(crate) remote: Option<Remote>,
     pub(crate) latency_us: Latency,
+    /// `None` until a build has asked something.
+    #[serde(default)]
+    pub(crate) last_build: Option<BuildHead>,
 }
 
 /// How compiles and probes ended.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct Outcomes(BTreeMap<String, u64>);
-
-/// Bytes by the way in which they were placed.
-#[derive(Clone, Copy, Debug, Deserialize)]
-pub(crate) struct RestoredBytes {
-    pub(crate) reflink: u64,
-    pub(crate) hardlink: u64,
-    pub(crate) copy: u64,
-}
 
 /// What the store holds.
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -90,12 +89,6 @@ impl Outcomes {
     /// Those that were restored.
     pub(crate) fn hits(&self) -> u64 {
         [Outcome::LocalHit, Outcome::RemoteHit, Outcome::Joined].into_iter().map(|outcome| self.get(outcome)).sum()
-    }
-}
-
-impl RestoredBytes {
-    pub(crate) fn total(&self) -> u64 {
-        self.reflink + self.hardlink + self.copy
     }
 }
 

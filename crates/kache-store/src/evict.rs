@@ -11,6 +11,7 @@
 use crate::error::StoreError;
 use crate::index::{ARTIFACTS, PENDING, USES, decode};
 use crate::publish::{Ledger, uncount_unit};
+use crate::removals::RemovedFor;
 use crate::shelf::{UNTRUSTED, now_millis};
 use crate::stamp::{mtime_of, settled_mtime};
 use crate::{Inner, Store};
@@ -76,7 +77,7 @@ impl Store {
         Ok(report)
     }
 
-    /// Lets one artifact go, pinned or not. False if there was none.
+    /// Lets one artifact go that can't be restored, pinned or not. False if there was none.
     ///
     /// # Errors
     /// What the index said.
@@ -85,7 +86,7 @@ impl Store {
         if self.0.shelf().artifact(key).is_none() {
             return Ok(false);
         }
-        self.0.remove(&[*key])?;
+        self.0.remove(&[*key], RemovedFor::Damage)?;
         Ok(true)
     }
 }
@@ -105,7 +106,7 @@ impl Inner {
                 break;
             }
             report.artifacts += batch.len() as u64;
-            report.freed_bytes += self.remove(&batch)?;
+            report.freed_bytes += self.remove(&batch, RemovedFor::Room)?;
         }
         report.removed_bytes = before.saturating_sub(self.shelf().bytes());
         Ok(report)
@@ -118,7 +119,7 @@ impl Inner {
             let before = self.shelf().bytes();
             let there: Vec<ArtifactKey> = batch.iter().filter(|key| self.shelf().artifact(key).is_some()).copied().collect();
             report.artifacts += there.len() as u64;
-            report.freed_bytes += self.remove(&there)?;
+            report.freed_bytes += self.remove(&there, RemovedFor::Request)?;
             report.removed_bytes += before.saturating_sub(self.shelf().bytes());
         }
         Ok(report)
@@ -158,7 +159,7 @@ impl Inner {
 
     /// Removes artifacts from index and memory and hands their blobs to the keeper. The caller holds the writer's lock. Returns the bytes
     /// that the disk will get back.
-    fn remove(&self, keys: &[ArtifactKey]) -> Result<u64, StoreError> {
+    fn remove(&self, keys: &[ArtifactKey], why: RemovedFor) -> Result<u64, StoreError> {
         let mut ledger = Ledger::default();
         self.write(|transaction| {
             for key in keys {
@@ -181,6 +182,7 @@ impl Inner {
             ledger.apply(&mut shelf)
         };
         self.evicted.fetch_add(keys.len() as u64, Ordering::Relaxed);
+        self.removals.note(keys, why);
         let bytes = freed.iter().map(|id| self.unshared_bytes(id)).sum();
         self.keeper.doom(freed);
         Ok(bytes)
@@ -213,6 +215,6 @@ impl Inner {
             shelf.recheck(id, UNTRUSTED, 0);
         }
         // Failing to forget it now means finding it damaged again.
-        drop(self.remove(&[*key]));
+        drop(self.remove(&[*key], RemovedFor::Damage));
     }
 }

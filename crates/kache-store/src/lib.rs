@@ -17,6 +17,7 @@ mod place;
 mod preview;
 mod probe;
 mod publish;
+mod removals;
 mod shelf;
 mod stage;
 mod stamp;
@@ -28,6 +29,7 @@ pub use memo::OutputRow;
 pub use place::{Placed, PlacedHow, Placement, Staged};
 pub use probe::probe_link;
 pub use publish::{MAX_SETS, Publication};
+pub use removals::RemovedFor;
 pub use stage::{Capture, Scratch, StagedBlob};
 pub use stamp::{stamp, stamp_of};
 pub use verify::{Finding, Repair, VerifyProgress, VerifyReport};
@@ -76,6 +78,8 @@ pub struct Summary {
     pub package: String,
     /// Crate name.
     pub crate_name: String,
+    /// The unit that it was made of.
+    pub unit: UnitKey,
     /// Bytes of its outputs.
     pub output_bytes: u64,
     /// Last use, milliseconds since the epoch.
@@ -113,6 +117,7 @@ pub(crate) struct Inner {
     life: Life,
     max_bytes: AtomicU64,
     evicted: AtomicU64,
+    removals: removals::Removals,
     /// Of the cache directory.
     device: u64,
     lock: File,
@@ -173,6 +178,7 @@ impl Store {
             life,
             max_bytes: AtomicU64::new(options.max_bytes),
             evicted: AtomicU64::new(0),
+            removals: removals::Removals::default(),
             device,
             lock,
         });
@@ -240,6 +246,11 @@ impl Store {
         if self.0.shelf().bytes() > max_bytes {
             self.0.keeper.want_gc();
         }
+    }
+
+    /// Why the artifact under `key` was let go, if it was one of the last since the start.
+    pub fn removed(&self, key: &ArtifactKey) -> Option<RemovedFor> {
+        self.0.removals.of(key)
     }
 
     /// How full the store is.
@@ -367,9 +378,9 @@ impl Inner {
         let artifact = self.read_row::<Artifact>(ARTIFACTS, "artifacts", &key.0).ok()??;
         let pending_upload =
             self.read(|transaction| Ok(transaction.open_table(PENDING)?.get(key.0.as_bytes())?.is_some())).unwrap_or(false);
-        let Artifact { package, crate_name, outputs, bound, continued_session, .. } = artifact;
+        let Artifact { package, crate_name, unit, outputs, bound, continued_session, .. } = artifact;
         let shareable = !bound && !continued_session;
         let output_bytes = outputs.iter().map(|output| output.len).sum();
-        Some(Summary { key, package, crate_name, output_bytes, used_millis, pending_upload, shareable })
+        Some(Summary { key, package, crate_name, unit, output_bytes, used_millis, pending_upload, shareable })
     }
 }

@@ -9,7 +9,8 @@
 use super::fetches::Purpose;
 use super::lockfile::Lockfile;
 use super::session::{Hints, Scene, Session};
-use super::{Bucket, command, process};
+use super::{Bucket, command};
+use crate::process;
 use crate::toolchain::Toolchain;
 use futures_util::StreamExt as _;
 use kache_model::{Digest, Encoder};
@@ -90,7 +91,7 @@ impl Scene {
     /// may have a `Cargo.lock` of its own.
     pub(super) fn new(cargo: Parent, cwd: &Path, toolchain: Arc<Toolchain>) -> Self {
         let words = process::words(cargo);
-        let here = if command::is_cargo(&words) { process::directory(cargo) } else { None };
+        let here = if process::is_cargo(&words) { process::directory(cargo) } else { None };
         let here = here.unwrap_or_else(|| cwd.to_owned());
         let manifest = command::manifest_path(&words).and_then(|path| here.join(path).parent().map(Path::to_owned));
         Self { dir: manifest.unwrap_or(here), toolchain }

@@ -26,12 +26,6 @@ const IDLE: [(&str, usize); 20] = [
 
 const SHORT: [(&str, &str); 5] = [("b", "build"), ("c", "check"), ("t", "test"), ("r", "run"), ("d", "doc")];
 
-/// Whether a command line is that of Cargo, or of a tool that goes by such a name (`cargo-miri`).
-pub(crate) fn is_cargo(words: &[String]) -> bool {
-    let name = words.first().map(|program| program.rsplit('/').next().unwrap_or(program));
-    name.is_some_and(|name| name == "cargo" || name.starts_with("cargo-"))
-}
-
 /// The words of a command line (with the program's name) that count, in an order of their own.
 pub(crate) fn essence(words: &[String]) -> Vec<String> {
     let mut kept = Vec::new();
@@ -82,20 +76,6 @@ mod tests {
             ("cargo", ""),
         ] {
             assert_eq!(essence(&words(line)).join(" "), kept, "{line}");
-        }
-    }
-
-    #[test]
-    fn cargo_goes_by_its_name() {
-        for (line, is) in [
-            ("cargo build", true),
-            ("/x/bin/cargo b", true),
-            ("/x/cargo-miri run", true),
-            ("cargoes", false),
-            ("/cargo/make", false),
-            ("", false),
-        ] {
-            assert_eq!(is_cargo(&words(line)), is, "{line}");
         }
     }
 

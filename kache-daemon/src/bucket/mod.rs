@@ -18,7 +18,6 @@ mod command;
 mod connect;
 mod fetches;
 mod lockfile;
-mod process;
 mod session;
 mod sizes;
 mod snapshot;

@@ -4,7 +4,7 @@
 
 use super::ahead::Names;
 use super::command;
-use super::process;
+use crate::cargos::Cargos;
 use crate::toolchain::Toolchain;
 use kache_model::{ArtifactKey, UnitKey};
 use kache_proto::Parent;
@@ -21,12 +21,9 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 /// After so many units in a row of which the bucket knows nothing, builds don't wait for its answers any more.
 const UNKNOWN_IN_A_ROW: u32 = 4;
 
-/// Generations between a build script's probe and its Cargo, at most.
-const MAX_ANCESTORS: usize = 8;
-
 /// The sessions that are open.
 #[derive(Debug, Default)]
-pub(crate) struct Sessions(Mutex<HashMap<Parent, Arc<Session>>>);
+pub(crate) struct Sessions(Cargos<Session>);
 
 /// One Cargo at work.
 #[derive(Debug)]
@@ -83,40 +80,21 @@ pub(crate) struct Hints {
 impl Sessions {
     /// The session that `parent` belongs to, and whether it has just begun.
     pub(crate) fn of(&self, parent: Parent) -> (Arc<Session>, bool) {
-        let mut map = self.lock();
-        if let Some(session) = map.get(&parent) {
-            return (Arc::clone(session), false);
-        }
-        let words = process::words(parent);
-        // A build script's probe: the Cargo is further up. A Cargo has a session of its own whoever started it: a shell that called the wrapper
-        // itself lives on long after the builds that it starts.
-        if !command::is_cargo(&words) {
-            let ancestors = std::iter::successors(process::parent(parent), |process| process::parent(*process)).take(MAX_ANCESTORS);
-            if let Some(session) = ancestors.into_iter().find_map(|process| map.get(&process)) {
-                return (Arc::clone(session), false);
-            }
-        }
-        let session = Arc::new(Session::new(parent, &words));
-        map.insert(parent, Arc::clone(&session));
-        (session, true)
+        self.0.of(parent, |words| Session::new(parent, words))
     }
 
     /// Takes out those whose Cargo is gone.
     pub(crate) fn take_ended(&self) -> Vec<Arc<Session>> {
-        let ended: Vec<_> = self.lock().extract_if(|cargo, _| !process::lives(*cargo)).map(|(_, session)| session).collect();
+        let ended = self.0.take_ended();
         ended.iter().for_each(|session| session.ended.cancel());
         ended
     }
 
     /// Takes out all of them, whether their Cargo has ended or not.
     pub(crate) fn take_all(&self) -> Vec<Arc<Session>> {
-        let all: Vec<_> = self.lock().drain().map(|(_, session)| session).collect();
+        let all = self.0.take_all();
         all.iter().for_each(|session| session.ended.cancel());
         all
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<Parent, Arc<Session>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -213,41 +191,10 @@ impl Hints {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::process;
 
     fn me() -> Parent {
         process::parent(Parent { pid: std::process::id(), start: 0 }).unwrap()
-    }
-
-    #[test]
-    fn a_probes_session_is_that_of_the_cargo_above_it() {
-        let sessions = Sessions::default();
-        let (cargo, new) = sessions.of(me());
-        assert!(new);
-        let (probe, new) = sessions.of(Parent { pid: std::process::id(), start: 0 });
-        assert!(!new && Arc::ptr_eq(&cargo, &probe));
-        assert!(sessions.take_ended().is_empty() && !cargo.ended.is_cancelled());
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn a_cargo_below_another_session_has_its_own() {
-        use std::os::unix::process::CommandExt;
-        let sessions = Sessions::default();
-        let (shell, _) = sessions.of(me());
-        let named = |name: &str| {
-            let mut child = std::process::Command::new("sleep").arg0(name).arg("60").spawn().unwrap();
-            let process = Parent { pid: child.id(), start: 7 };
-            // The kernel lets a spawner go on before the new command line can be read.
-            while process::words(process).first().is_none_or(|word| word != name) {
-                std::thread::yield_now();
-            }
-            let (session, _) = sessions.of(process);
-            child.kill().unwrap();
-            child.wait().unwrap();
-            session
-        };
-        assert!(!Arc::ptr_eq(&named("/x/bin/cargo"), &shell));
-        assert!(Arc::ptr_eq(&named("build-script-build"), &shell));
     }
 
     #[test]

@@ -21,6 +21,11 @@ pub(crate) struct Snapshot {
 type Metric<'a> = &'a mut dyn FnMut(&str, &str, &str, &[(String, f64)]);
 
 impl Snapshot {
+    /// Bytes fetched, bytes stored, uploads that wait.
+    pub(crate) fn gauges(&self) -> (u64, u64, u64) {
+        (self.remote.get_bytes, self.remote.put_bytes, self.queued_uploads as u64)
+    }
+
     /// The same for Prometheus.
     pub(crate) fn prometheus(&self, metric: Metric<'_>) {
         let Self { remote, joined_fetches, prefetched, prefetch_used, queued_uploads } = self;

@@ -1,18 +1,24 @@
 //! `kache stats`: what became of the builds' compiles, as a table or as kached answers it.
 
+mod watch;
+
 use crate::args;
 use crate::client::{SHORT, parse};
 use crate::error::Error;
 use crate::show::{BOLD, DIM};
 use crate::stats::{Quantiles, Remote, Stats};
-use crate::{place, show};
+use crate::{history, place, show};
 use kache_config::ByteSize;
+use kache_journal::{BuildHead, Moved};
 use kache_model::{BypassReason, Outcome};
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
 pub(crate) fn run(options: &args::Stats) -> Result<ExitCode, Error> {
     let client = place::client()?;
+    if options.watch {
+        return watch::run(|| Ok(table(&client.get_json("/v1/stats")?)));
+    }
     let body = client.get("/v1/stats")?;
     if options.json {
         show::answer(body.trim_end());
@@ -28,6 +34,7 @@ pub(crate) fn run(options: &args::Stats) -> Result<ExitCode, Error> {
 
 fn table(stats: &Stats) -> String {
     let mut out = format!("{BOLD}kached {}{BOLD:#}, pid {}, up {}\n", stats.version, stats.pid, show::duration(stats.uptime_secs));
+    stats.last_build.iter().for_each(|build| last_build(&mut out, build));
     units(&mut out, stats);
     bypasses(&mut out, stats);
     store(&mut out, stats);
@@ -35,6 +42,42 @@ fn table(stats: &Stats) -> String {
     latency(&mut out, stats);
     out.truncate(out.trim_end().len());
     out
+}
+
+fn last_build(out: &mut String, build: &BuildHead) {
+    let totals = &build.totals;
+    heading(out, "Last build");
+    let _ = writeln!(out, "  {}", history::title(build));
+    line(out, "took", show::duration(build.wall_micros as f64 / 1e6), &show::count(totals.units(), "unit", "units"));
+    line(out, "hits", totals.hits(), &rates(totals.share(), totals.share_of_time()));
+    let kinds = [
+        (totals.count(Outcome::RemoteHit), "from the bucket"),
+        (totals.count(Outcome::Miss), "compiled"),
+        (totals.count(Outcome::Bypass), "bypassed"),
+        (totals.count(Outcome::Failed), "failed"),
+    ];
+    let rest: Vec<String> = kinds.iter().filter(|(number, _)| *number > 0).map(|(number, kind)| format!("{number} {kind}")).collect();
+    line(out, "compiling saved", show::duration(totals.saved_secs), &format!("{} spent", show::duration(totals.compiled_secs)));
+    if !rest.is_empty() {
+        let _ = writeln!(out, "  {:<18} {:>10}  {DIM}{}{DIM:#}", "", "", rest.join(", "));
+    }
+    line(out, "restored", ByteSize(totals.restored_bytes.total()), &moved(totals.restored_bytes));
+}
+
+/// `80 % of units, 95 % of the time`.
+fn rates(units: Option<f64>, time: Option<f64>) -> String {
+    let percent = |share: f64| format!("{:.0} %", share * 100.0);
+    match (units, time) {
+        (Some(units), Some(time)) => format!("{} of units, {} of the time", percent(units), percent(time)),
+        (Some(units), None) => format!("{} of units", percent(units)),
+        _ => String::new(),
+    }
+}
+
+fn moved(moved: Moved) -> String {
+    let ways = [("reflink", moved.reflink), ("hard link", moved.hardlink), ("copy", moved.copy)];
+    let ways = ways.into_iter().filter(|(_, bytes)| *bytes > 0).map(|(way, bytes)| format!("{} by {way}", ByteSize(bytes)));
+    ways.collect::<Vec<_>>().join(", ")
 }
 
 fn heading(out: &mut String, text: &str) {
@@ -51,10 +94,12 @@ fn line(out: &mut String, name: &str, value: impl std::fmt::Display, remark: &st
 fn units(out: &mut String, stats: &Stats) {
     let outcomes = &stats.outcomes;
     let units = outcomes.units();
-    heading(out, "Compiles");
+    heading(out, "Since it started, or since --zero");
     line(out, "units", units, &show::count(stats.requests, "request", "requests"));
-    let share = outcomes.hits().checked_mul(100).and_then(|hits| hits.checked_div(units)).map(|share| format!("{share} %"));
-    line(out, "hits", outcomes.hits(), &share.unwrap_or_default());
+    let share = (units > 0).then(|| outcomes.hits() as f64 / units as f64);
+    let all = stats.compiled_secs.map(|spent| stats.saved_compile_secs + spent).filter(|all| *all > 0.0);
+    let share_of_time = all.map(|all| stats.saved_compile_secs / all);
+    line(out, "hits", outcomes.hits(), &rates(share, share_of_time));
     for (outcome, remark) in [
         (Outcome::LocalHit, "from the local store"),
         (Outcome::RemoteHit, "from the remote"),
@@ -66,7 +111,8 @@ fn units(out: &mut String, stats: &Stats) {
     line(out, "bypasses", outcomes.get(Outcome::Bypass), if outcomes.get(Outcome::Bypass) > 0 { "reasons below" } else { "" });
     line(out, "failed", outcomes.get(Outcome::Failed), "rustc reported an error");
     line(out, "queries answered", stats.queries_answered, "-vV, --print");
-    line(out, "compiling saved", show::duration(stats.saved_compile_secs), "");
+    let spent = stats.compiled_secs.map(|secs| format!("{} spent", show::duration(secs))).unwrap_or_default();
+    line(out, "compiling saved", show::duration(stats.saved_compile_secs), &spent);
 }
 
 fn bypasses(out: &mut String, stats: &Stats) {
@@ -93,11 +139,7 @@ fn store(out: &mut String, stats: &Stats) {
     line(out, "size", ByteSize(store.bytes), &format!("of {}", ByteSize(store.max_bytes)));
     line(out, "artifacts", store.artifacts, &show::count(store.blobs, "blob", "blobs"));
     line(out, "evicted", store.evicted_artifacts, "");
-    let restored = stats.restored_bytes;
-    let ways = [("reflink", restored.reflink), ("hard link", restored.hardlink), ("copy", restored.copy)];
-    let ways: Vec<String> =
-        ways.into_iter().filter(|(_, bytes)| *bytes > 0).map(|(way, bytes)| format!("{} by {way}", ByteSize(bytes))).collect();
-    line(out, "restored", ByteSize(restored.total()), &ways.join(", "));
+    line(out, "restored", ByteSize(stats.restored_bytes.total()), &moved(stats.restored_bytes));
 }
 
 fn bucket(out: &mut String, remote: &Remote) {

@@ -62,7 +62,7 @@ pub(crate) fn stats(local_hit: u64, miss: u64, bypass: u64, saved: f64) -> (u16,
         r#"{{"version":"0.1.0","pid":7,"uptime_secs":3725,"requests":20,
         "outcomes":{{"local_hit":{local_hit},"remote_hit":0,"joined":1,"miss":{miss},"bypass":{bypass},"failed":0}},
         "bypass_reasons":{{"emit_kind":{bypass},"reason_of_tomorrow":{bypass}}},"queries_answered":4,
-        "restored_bytes":{{"reflink":0,"hardlink":3145728,"copy":1048576}},"saved_compile_secs":{saved},
+        "restored_bytes":{{"reflink":0,"hardlink":3145728,"copy":1048576}},"saved_compile_secs":{saved},"compiled_secs":83.5,
         "store":{{"artifacts":3,"blobs":9,"bytes":5368709120,"max_bytes":10737418240,"evicted_artifacts":0}},
         "latency_us":{{"hit":{{"p50":180,"p90":250.5,"p99":1200}},"miss_overhead":{{"p50":null,"p90":null,"p99":null}}}},
         "field_of_tomorrow":1}}"#

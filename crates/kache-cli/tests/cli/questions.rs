@@ -12,9 +12,9 @@ fn stats_are_a_table_with_reasons_and_advice() {
     let table = "\
 kached 0.1.0, pid 7, up 1 h 2 min
 
-Compiles
+Since it started, or since --zero
   units                      10  20 requests
-  hits                        8  80 %
+  hits                        8  80 % of units, 50 % of the time
     local_hit                 7  from the local store
     remote_hit                0  from the remote
     joined                    1  from a compile that was running already
@@ -22,7 +22,7 @@ Compiles
   bypasses                    1  reasons below
   failed                      0  rustc reported an error
   queries answered            4  -vV, --print
-  compiling saved    1 min 23 s
+  compiling saved    1 min 23 s  1 min 23 s spent
 
 Bypassed
   emit_kind                   1  --emit asks for a kind of output that kache doesn't keep.

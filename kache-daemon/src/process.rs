@@ -23,6 +23,11 @@ pub(crate) fn parent(process: Parent) -> Option<Parent> {
     Some(Parent { pid, start: wire::start_time(&self::stat(pid)?)? })
 }
 
+/// Its working directory.
+pub(crate) fn directory(process: Parent) -> Option<PathBuf> {
+    std::fs::read_link(format!("/proc/{}/cwd", process.pid)).ok().filter(|directory| directory.is_absolute())
+}
+
 /// Its command line.
 pub(crate) fn words(process: Parent) -> Vec<String> {
     let line = std::fs::read(format!("/proc/{}/cmdline", process.pid)).unwrap_or_default();
@@ -32,9 +37,10 @@ pub(crate) fn words(process: Parent) -> Vec<String> {
     words
 }
 
-/// Its working directory.
-pub(crate) fn directory(process: Parent) -> Option<PathBuf> {
-    std::fs::read_link(format!("/proc/{}/cwd", process.pid)).ok().filter(|directory| directory.is_absolute())
+/// Whether a command line is that of Cargo, or of a tool that goes by such a name (`cargo-miri`).
+pub(crate) fn is_cargo(words: &[String]) -> bool {
+    let name = words.first().map(|program| program.rsplit('/').next().unwrap_or(program));
+    name.is_some_and(|name| name == "cargo" || name.starts_with("cargo-"))
 }
 
 /// Ended, but nobody has asked how.
@@ -50,6 +56,21 @@ fn stat(pid: u32) -> Option<Vec<u8>> {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cargo_goes_by_its_name() {
+        for (line, is) in [
+            ("cargo build", true),
+            ("/x/bin/cargo b", true),
+            ("/x/cargo-miri run", true),
+            ("cargoes", false),
+            ("/cargo/make", false),
+            ("", false),
+        ] {
+            let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            assert_eq!(is_cargo(&words), is, "{line}");
+        }
+    }
 
     #[test]
     fn a_child_has_us_for_a_parent_and_lives_until_it_ends() {

@@ -1,0 +1,286 @@
+//! One compile or probe, as it ended.
+
+use kache_model::{ArtifactKey, Bypass, ContentKey, Digest, InputSet, Keying, Outcome, UnitInputs, UnitKey};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// See the module.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Its number among the questions of its build, from 0 in the order in which they came.
+    pub number: u64,
+    /// Package as in `Cargo.lock`; for a compile outside Cargo the crate name.
+    pub package: String,
+    /// `--crate-name`.
+    pub crate_name: String,
+    /// What it makes.
+    pub kind: Kind,
+    /// Whether only metadata is made (`cargo check`).
+    pub check: bool,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why it was declined, if it was.
+    pub bypass: Option<Bypass>,
+    /// When the question came, microseconds since the build's begin.
+    pub began_micros: u64,
+    /// When the last answer went out; for a bypass, whose end nobody hears of, when it was declined.
+    pub ended_micros: u64,
+    /// What rustc took; for a hit, what it had taken when the artifact was made.
+    pub rustc_millis: u64,
+    /// What was put into place.
+    pub restored: Moved,
+    /// What it was keyed by; `None` for a bypass.
+    pub seen: Option<Arc<Seen>>,
+    /// The artifact's key, once it is known.
+    pub key: Option<ArtifactKey>,
+    /// What became of rustc's result.
+    pub kept: Kept,
+    /// How the store had lost the artifact before, if this daemon saw it go.
+    pub removal: Option<Removal>,
+}
+
+/// What a unit is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// A library.
+    Lib,
+    /// A program.
+    Bin,
+    /// An example.
+    Example,
+    /// A test harness.
+    Test,
+    /// A build script.
+    BuildScript,
+    /// A proc macro.
+    ProcMacro,
+    /// A build script's or Cargo's question what the compiler can do.
+    Probe,
+    /// None of these.
+    Other,
+}
+
+impl Kind {
+    /// As people call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Lib => "lib",
+            Self::Bin => "bin",
+            Self::Example => "example",
+            Self::Test => "test",
+            Self::BuildScript => "build script",
+            Self::ProcMacro => "proc macro",
+            Self::Probe => "probe",
+            Self::Other => "crate",
+        }
+    }
+}
+
+/// Bytes put into place, by how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moved {
+    /// Sharing extents with the store.
+    pub reflink: u64,
+    /// Sharing the inode with the store.
+    pub hardlink: u64,
+    /// Written.
+    pub copy: u64,
+}
+
+impl Moved {
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.reflink + self.hardlink + self.copy
+    }
+
+    /// Adds another's.
+    pub fn add(&mut self, other: &Self) {
+        self.reflink += other.reflink;
+        self.hardlink += other.hardlink;
+        self.copy += other.copy;
+    }
+}
+
+/// What became of a compile's result.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kept {
+    /// There was none to keep, or it isn't stored yet.
+    #[default]
+    No,
+    /// Stored.
+    Stored,
+    /// Stored, and good for these very paths only.
+    Bound {
+        /// The output that spells one, and the path.
+        output: String,
+        /// The path.
+        path: String,
+    },
+    /// Not stored, and why.
+    Refused(String),
+}
+
+/// Why the store let an artifact go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Removal {
+    /// The store was full, or the artifact too long unused.
+    Evicted,
+    /// Somebody purged it.
+    Purged,
+    /// It was damaged.
+    Damaged,
+}
+
+/// What an invocation was keyed by, with names.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Seen {
+    /// The unit's key.
+    pub unit: UnitKey,
+    /// Everything that was known before a source was read, [without secrets](without_secrets).
+    pub inputs: UnitInputs,
+    /// The compiler as it calls itself.
+    pub toolchain: String,
+    /// The names that were read.
+    pub set: InputSet,
+    /// Digests, in the order of the set's files; empty if the compile failed.
+    pub digests: Vec<Digest>,
+    /// Values, in the order of the set's variables.
+    pub values: Vec<Value>,
+    /// Machine-local roots, `placeholder=path` each.
+    pub roots: Vec<String>,
+    /// Options that shape diagnostics.
+    pub diagnostics: Vec<String>,
+    /// Unit and contents, with literal values.
+    pub content: Option<ContentKey>,
+    /// The same as dependents know it.
+    pub portable: Option<ContentKey>,
+}
+
+/// A variable's value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Value {
+    /// There was none.
+    Unset,
+    /// The value.
+    Text(String),
+    /// A value that looks like a secret: its digest.
+    Hidden(Digest),
+}
+
+/// Parts of names whose values nobody should read in a report.
+const SECRET: [&str; 7] = ["KEY", "SECRET", "TOKEN", "PASSW", "CREDENTIAL", "AUTH", "COOKIE"];
+
+impl Value {
+    /// The value of `name`, without what may be a secret: by its name, or as the password in an address.
+    pub fn of(name: &str, value: Option<&str>) -> Self {
+        let Some(value) = value else { return Self::Unset };
+        let upper = name.to_uppercase();
+        let by_name = SECRET.iter().any(|part| upper.contains(part));
+        let password = value.split_once("://").is_some_and(|(_, rest)| rest.split('/').next().is_some_and(|host| host.contains('@')));
+        let hidden_before = value.starts_with("hidden:");
+        if by_name || password || hidden_before { Self::Hidden(Digest::of(value.as_bytes())) } else { Self::Text(value.to_owned()) }
+    }
+}
+
+/// Inputs in which values of variables that may be secrets are replaced by their digests.
+pub fn without_secrets(mut inputs: UnitInputs) -> UnitInputs {
+    for (name, value) in &mut inputs.environment {
+        if let Value::Hidden(digest) = Value::of(name, Some(value)) {
+            *value = format!("hidden:{digest}");
+        }
+    }
+    inputs
+}
+
+/// A variable with its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Variable<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// How it counts.
+    pub keying: Keying,
+    /// Its value.
+    pub value: &'a Value,
+}
+
+impl Default for Seen {
+    /// Of nothing.
+    fn default() -> Self {
+        Self {
+            unit: UnitKey(Digest::of(b"")),
+            inputs: UnitInputs::default(),
+            toolchain: String::new(),
+            set: InputSet::default(),
+            digests: Vec::new(),
+            values: Vec::new(),
+            roots: Vec::new(),
+            diagnostics: Vec::new(),
+            content: None,
+            portable: None,
+        }
+    }
+}
+
+impl Seen {
+    /// Files with their digests.
+    pub fn files(&self) -> impl Iterator<Item = (&str, &Digest)> {
+        self.set.files.iter().map(|path| path.0.as_str()).zip(&self.digests)
+    }
+
+    /// Variables with their values.
+    pub fn variables(&self) -> impl Iterator<Item = Variable<'_>> {
+        self.set.vars.iter().zip(&self.values).map(|(var, value)| Variable { name: &var.name, keying: var.keying, value })
+    }
+
+    /// Whether its contents are known, and not only the command line.
+    pub fn has_contents(&self) -> bool {
+        self.content.is_some()
+    }
+}
+
+impl Record {
+    /// Whether its package or its crate bears this name; `-` and `_` are equal.
+    pub fn is_of(&self, name: &str) -> bool {
+        let same = |own: &str| own.replace('-', "_") == name.replace('-', "_");
+        same(&self.package) || same(&self.crate_name)
+    }
+
+    /// Microseconds from question to last answer.
+    pub fn took_micros(&self) -> u64 {
+        self.ended_micros.saturating_sub(self.began_micros)
+    }
+
+    /// Whether it was restored.
+    pub fn is_hit(&self) -> bool {
+        matches!(self.outcome, Outcome::LocalHit | Outcome::RemoteHit | Outcome::Joined)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_a_secret_is_kept_as_a_digest() {
+        for (name, value) in [
+            ("AWS_SECRET_ACCESS_KEY", "abc"),
+            ("api_token", "abc"),
+            ("DB_PASSWORD", "abc"),
+            ("DATABASE_URL", "postgres://me:secret@host/db"),
+        ] {
+            assert_eq!(Value::of(name, Some(value)), Value::Hidden(Digest::of(value.as_bytes())), "{name}");
+        }
+        for (name, value) in [("FOO", "abc"), ("HOMEPAGE", "https://example.com/@me"), ("CARGO_PKG_NAME", "")] {
+            assert_eq!(Value::of(name, Some(value)), Value::Text(value.to_owned()), "{name}");
+        }
+        assert_eq!(Value::of("API_TOKEN", None), Value::Unset);
+        let environment = [("API_TOKEN".to_owned(), "abc".to_owned()), ("FOO".to_owned(), "abc".to_owned())].into();
+        let inputs = without_secrets(UnitInputs { environment, ..UnitInputs::default() });
+        assert_eq!(inputs.environment["API_TOKEN"], format!("hidden:{}", Digest::of(b"abc")));
+        assert_eq!(inputs.environment["FOO"], "abc");
+    }
+}
