@@ -31,6 +31,12 @@ pub fn needs(build: &Build) -> Vec<Vec<usize>> {
     build.records.iter().enumerate().map(of).collect()
 }
 
+/// How long the build script `need` was at work before `unit` could begin, at most; nothing for other needs.
+fn at_work(build: &Build, need: usize, unit: usize) -> u64 {
+    let (need, unit) = (&build.records[need], &build.records[unit]);
+    if need.kind == Kind::BuildScript { unit.began_micros.saturating_sub(need.ended_micros) } else { 0 }
+}
+
 /// The chain of needs that took longest, first link first: on a machine with any number of processors, the build couldn't have been quicker.
 pub fn critical_path(build: &Build, needs: &[Vec<usize>]) -> Vec<usize> {
     let number = build.records.len();
@@ -39,7 +45,7 @@ pub fn critical_path(build: &Build, needs: &[Vec<usize>]) -> Vec<usize> {
     // What the chain up to a record took, and its last link but one; a need that isn't reckoned yet began in the same microsecond.
     let mut chains: Vec<Option<(u64, Option<usize>)>> = vec![None; number];
     for index in order {
-        let known = needs[index].iter().filter_map(|need| Some((chains[*need]?.0, *need)));
+        let known = needs[index].iter().filter_map(|need| Some((chains[*need]?.0 + at_work(build, *need, index), *need)));
         let before = known.max_by_key(|(took, _)| *took);
         let took = build.records[index].took_micros() + before.map_or(0, |(took, _)| took);
         chains[index] = Some((took, before.map(|(_, need)| need)));

@@ -340,4 +340,9 @@ fn the_critical_path_is_the_chain_that_took_longest() {
         ],
     );
     assert_eq!(graph::critical_path(&build, &graph::needs(&build)), [0, 2]);
+    // A build script counts with its run, which nobody tells of.
+    let mut script = part(1, "script", &[], 500);
+    (script.kind, script.package) = (Kind::BuildScript, "late".into());
+    let build = crate::build(1, vec![part(0, "long", &[], 9000), script, part(40, "late", &[], 100)]);
+    assert_eq!(graph::critical_path(&build, &graph::needs(&build)), [1, 2]);
 }
