@@ -40,7 +40,7 @@ pub(crate) fn build(machine: &Machine, project: &Project, args: &[&str]) -> Outc
 }
 
 pub(crate) fn flush(machine: &Machine) {
-    let flushed = machine.kache(&["flush", "--timeout", "120"]);
+    let flushed = machine.kache(&["flush", "--timeout", "300"]);
     assert!(flushed.status.success(), "{}{}\n{}", flushed.stdout, flushed.stderr, machine.log());
 }
 
