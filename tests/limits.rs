@@ -18,7 +18,7 @@ fn a_daemon_short_of_descriptors_fails_no_build_and_throws_nothing_away() {
     machine.stop();
     // What it needs to start, and hardly more.
     let mut command = Command::new("sh");
-    command.args(["-c", &format!("ulimit -n {} && exec \"$KACHED\"", idle + 4)]).env("KACHED", Binaries::get().kached());
+    command.args(["-c", &format!("ulimit -n {} && exec \"$KACHED\"", idle + 3)]).env("KACHED", Binaries::get().kached());
     machine.launch(command);
     project.remove("target");
     machine.cargo(&project).args(ALL).args(["-j16"]).ok();
