@@ -159,3 +159,36 @@ fn out_dir_as_a_value_is_this_checkouts() {
         assert!(printed.starts_with(project.path().to_str().unwrap()), "{printed}");
     }
 }
+
+#[test]
+fn data_below_a_declared_directory_may_lie_elsewhere() {
+    let machine = Machine::idle();
+    let project = Project::with(
+        machine.path("a"),
+        &[
+            ("Cargo.toml", &(samples::package("prog", "[workspace]\n") + samples::QUICK)),
+            ("src/main.rs", "fn main() { print!(\"{}\", include_str!(concat!(env!(\"DATA\"), \"/text\"))); }\n"),
+        ],
+    );
+    let settle_in = |place: &str, text: &str| {
+        let data = machine.path(place).join("data");
+        std::fs::create_dir_all(&data).unwrap();
+        std::fs::write(data.join("text"), text).unwrap();
+        data
+    };
+    let compiled = |place: &str, text: &str, base: Option<&str>| {
+        let data = settle_in(place, text);
+        let config = base.map_or(String::new(), |base| format!("[cache]\nbase_dirs = [{:?}]\n", machine.path(base)));
+        std::fs::write(machine.config(), config).unwrap();
+        machine.start();
+        project.remove("target");
+        let (_, seen) = machine.watch(|| machine.cargo(&project).args(["build"]).env("DATA", data).ok());
+        assert_eq!(run(project.file("target/debug/prog")), text);
+        machine.stop();
+        seen.compiled()
+    };
+    assert_eq!(compiled("here", "one", Some("here")), 1);
+    assert_eq!(compiled("elsewhere", "one", Some("elsewhere")), 0);
+    assert_eq!(compiled("elsewhere", "two", Some("elsewhere")), 1);
+    assert_eq!(compiled("here", "one", Some("elsewhere")), 1, "not below what is declared");
+}

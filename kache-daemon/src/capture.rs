@@ -7,6 +7,7 @@
 //! Promise: published bytes are the bytes that rustc left; an output that changed in between is not published.
 
 use crate::archive;
+use crate::bucket;
 use crate::engine::Engine;
 use crate::files;
 use crate::lease::Lease;
@@ -230,10 +231,11 @@ impl Engine {
         if let Some(bucket) = self.bucket() {
             bucket.used(&question, &key, &artifact, false);
         }
-        let (unit, unit_inputs, pending_upload) = (question.unit, question.inputs.clone(), bucket.is_some());
+        let level = bucket.map(|bucket| bucket.level(&question.env));
+        let (unit, unit_inputs, pending_upload) = (question.unit, question.inputs.clone(), level.map(bucket::note));
         self.store.publish(Publication { key, unit, unit_inputs, set, artifact, blobs, pending_upload })?;
-        if let Some(bucket) = bucket {
-            bucket.upload_later(key, &question.env);
+        if let (Some(bucket), Some(level)) = (bucket, level) {
+            bucket.upload_later(key, level);
         }
         drop(lease);
         Ok((key, kept))

@@ -79,7 +79,7 @@ impl Question {
         let session = engine.bucket().map(|bucket| bucket.session(engine, request, &compile.compiler, true));
         let turn = session.as_ref().map(|session| session.turn());
         let toolchain = engine.toolchain(&compile.compiler, &env, &request.cwd)?;
-        let roots = roots(&compile, &toolchain)?;
+        let roots = roots(&compile, &toolchain, &settings.base_dirs)?;
         let mut inputs = compile.inputs(&roots);
         inputs.salt.clone_from(&settings.salt);
         inputs.toolchain = Some(toolchain.identity);
@@ -159,8 +159,9 @@ fn package_dir<'a>(env: &'a Env, cwd: &'a Path) -> &'a Path {
 }
 
 /// The roots of an invocation, both spellings; a root that isn't there yet has only one.
-fn roots(compile: &Compile, toolchain: &Toolchain) -> Result<Roots, Bypass> {
+fn roots(compile: &Compile, toolchain: &Toolchain, base_dirs: &[PathBuf]) -> Result<Roots, Bypass> {
     let mut list = compile.root_paths();
+    list.extend(base_dirs.iter().zip(0..).map(|(dir, place)| (RootKind::Base(place), dir.clone())));
     list.push((RootKind::Toolchain, toolchain.sysroot.clone()));
     let mut roots = Vec::with_capacity(list.len());
     for (kind, raw) in list {

@@ -3,6 +3,7 @@
 //! Promise: whoever has taken [`InForce::now`] works with that to its end, whatever happens to the configuration meanwhile.
 
 use kache_config::{Config, Rules};
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// See the module.
@@ -12,13 +13,20 @@ pub(crate) struct Settings {
     pub(crate) salt: String,
     /// Whether rustc is told to spell roots as placeholders.
     pub(crate) remap: bool,
+    /// Roots that the configuration declares.
+    pub(crate) base_dirs: Vec<PathBuf>,
     /// What is declared of single crates.
     pub(crate) rules: Rules,
 }
 
 impl From<&Config> for Settings {
     fn from(config: &Config) -> Self {
-        Self { salt: config.cache.salt.clone(), remap: config.cache.remap, rules: config.rules.clone() }
+        Self {
+            salt: config.cache.salt.clone(),
+            remap: config.cache.remap,
+            base_dirs: config.cache.base_dirs.clone(),
+            rules: config.rules.clone(),
+        }
     }
 }
 

@@ -83,5 +83,5 @@ fn publication(store: &Store, n: u64) -> anyhow::Result<Publication> {
         runs_macros: false,
     };
     let key = ArtifactKey(Digest::of(format!("key {n}").as_bytes()));
-    Ok(Publication { key, unit, unit_inputs, set, artifact, blobs, pending_upload: false })
+    Ok(Publication { key, unit, unit_inputs, set, artifact, blobs, pending_upload: None })
 }

@@ -21,7 +21,7 @@ impl Change {
     pub fn new(running: &Config, opened: Option<&RemoteConfig>, new: Config) -> Self {
         let mut restart = Vec::new();
         let Config { cache, rules, log, unknown_variables, notices, files, origins } = new;
-        let CacheConfig { dir, max_size, salt, remap, mut remote } = cache;
+        let CacheConfig { dir, max_size, salt, remap, base_dirs, mut remote } = cache;
         if dir != running.cache.dir {
             restart.push("cache.dir");
         }
@@ -32,7 +32,7 @@ impl Change {
                 restart.extend(differing);
             }
         }
-        let cache = CacheConfig { dir: running.cache.dir.clone(), max_size, salt, remap, remote };
+        let cache = CacheConfig { dir: running.cache.dir.clone(), max_size, salt, remap, base_dirs, remote };
         Self { config: Config { cache, rules, log, unknown_variables, notices, files, origins }, restart }
     }
 }
@@ -40,8 +40,19 @@ impl Change {
 /// The keys that make `wanted` another bucket than `opened`, or another way to it.
 fn reached_otherwise(opened: &RemoteConfig, wanted: &RemoteConfig) -> Vec<&'static str> {
     // The key pair comes from the daemon's environment, which doesn't change.
-    let RemoteConfig { bucket, endpoint, region, profile, prefix, concurrency, mode: _, wait: _, compression_level: _, key_pair: _ } =
-        wanted;
+    let RemoteConfig {
+        bucket,
+        endpoint,
+        region,
+        profile,
+        prefix,
+        concurrency,
+        mode: _,
+        wait: _,
+        compression_level: _,
+        upload_rate: _,
+        key_pair: _,
+    } = wanted;
     let all = [
         ("cache.remote.bucket", *bucket != opened.bucket),
         ("cache.remote.endpoint", *endpoint != opened.endpoint),

@@ -126,6 +126,7 @@ impl NamedVariable {
         let value = match self.kind {
             Kind::Text => Value::from(text),
             Kind::Number => text.trim().parse::<i64>().map_or_else(|_| Value::from(text), Value::from),
+            Kind::Paths => Value::from(text.split(':').collect::<Vec<_>>()),
             Kind::Negated => Value::from(["0", "false", "no", "off"].contains(&text.to_ascii_lowercase().as_str())),
         };
         let (tables, last) = key.rsplit_once('.').unwrap_or(("", key));

@@ -63,6 +63,9 @@ pub struct CacheConfig {
     /// `remap`, negated by `KACHE_NO_REMAP`: whether rustc is told to spell machine-local roots as placeholders. Without it an
     /// artifact serves one checkout path only.
     pub remap: bool,
+    /// `base_dirs`: directories that lie elsewhere on other machines and hold the same there, such as an SDK or a checkout of data. The first of
+    /// the list is taken for the first of theirs, and so on. Absolute, at least two components each, at most [`kache_model::MAX_BASES`].
+    pub base_dirs: Vec<PathBuf>,
     /// `[cache.remote]`.
     pub remote: Option<RemoteConfig>,
 }
@@ -153,11 +156,13 @@ impl Config {
             Some(dir) => dir.resolve(env).ok_or_else(|| ConfigError::NoHome { origin: layers.origin("cache.dir") })?,
             None => env.cache_home().ok_or(ConfigError::NoCacheDir)?.join("kache"),
         };
+        let base_dir = |dir: Dir| dir.resolve(env).ok_or_else(|| ConfigError::NoHome { origin: layers.origin("cache.base_dirs") });
+        let base_dirs = cache.base_dirs.0.into_iter().map(base_dir).collect::<Result<_, _>>()?;
         let remote = cache.remote.map(|remote| remote.complete(&layers, env)).transpose()?;
         let rules = values.rules.iter().map(|(name, _)| format!("rules.{name}"));
         let keys = KEYS.iter().map(|key| (*key).to_owned()).chain(rules);
         Ok(Self {
-            cache: CacheConfig { dir, max_size: cache.max_size, salt: cache.salt, remap: cache.remap, remote },
+            cache: CacheConfig { dir, max_size: cache.max_size, salt: cache.salt, remap: cache.remap, base_dirs, remote },
             log: values.log,
             unknown_variables: env.unknown_variables(),
             notices,
@@ -200,6 +205,7 @@ pub const KEYS: &[&str] = &[
     "cache.max_size",
     "cache.salt",
     "cache.remap",
+    "cache.base_dirs",
     "cache.remote.type",
     "cache.remote.bucket",
     "cache.remote.endpoint",
@@ -210,6 +216,7 @@ pub const KEYS: &[&str] = &[
     "cache.remote.concurrency",
     "cache.remote.wait_ms",
     "cache.remote.compression_level",
+    "cache.remote.upload_rate",
 ];
 
 /// All layers together, before what depends on the environment is filled in.
@@ -235,12 +242,13 @@ struct CacheValues {
     max_size: Option<ByteSize>,
     salt: String,
     remap: bool,
+    base_dirs: BaseDirs,
     remote: Option<RemoteValues>,
 }
 
 impl Default for CacheValues {
     fn default() -> Self {
-        Self { dir: None, max_size: None, salt: String::new(), remap: true, remote: None }
+        Self { dir: None, max_size: None, salt: String::new(), remap: true, base_dirs: BaseDirs::default(), remote: None }
     }
 }
 
@@ -254,6 +262,25 @@ impl Dir {
             Ok(rest) => env.absolute("HOME").map(|home| home.join(rest)),
             Err(_) => Some(self.0),
         }
+    }
+}
+
+/// A list, or in a variable a text with colons in between.
+#[derive(Debug, Default)]
+struct BaseDirs(Vec<Dir>);
+
+impl<'de> Deserialize<'de> for BaseDirs {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use serde::de::{Error, Unexpected};
+        let dirs = Vec::<Dir>::deserialize(deserializer)?;
+        // A root of one component, `/opt`, is found in every other text.
+        if let Some(Dir(short)) = dirs.iter().find(|Dir(dir)| dir.components().count() < if dir.starts_with("~") { 2 } else { 3 }) {
+            return Err(D::Error::invalid_value(Unexpected::Str(&short.to_string_lossy()), &"paths of at least two components"));
+        }
+        if dirs.len() > kache_model::MAX_BASES {
+            return Err(D::Error::invalid_length(dirs.len(), &"at most 8 paths"));
+        }
+        Ok(Self(dirs))
     }
 }
 

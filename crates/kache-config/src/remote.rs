@@ -6,6 +6,7 @@ use crate::env::Environment;
 use crate::error::ConfigError;
 use crate::layers::Layers;
 use crate::secret::Secret;
+use crate::size::ByteSize;
 use serde::de::{Error as _, Unexpected};
 use serde::{Deserialize, Deserializer};
 use std::num::NonZeroU32;
@@ -32,6 +33,8 @@ pub struct RemoteConfig {
     pub wait: Duration,
     /// `compression_level`.
     pub compression_level: CompressionLevel,
+    /// `upload_rate`: bytes per second that all uploads together may send. `None`: as many as the line takes.
+    pub upload_rate: Option<ByteSize>,
     /// `KACHE_S3_ACCESS_KEY` and `KACHE_S3_SECRET_KEY`.
     pub key_pair: Option<KeyPair>,
 }
@@ -108,6 +111,8 @@ pub(crate) struct RemoteValues {
     #[serde(deserialize_with = "millis")]
     wait_ms: Option<u64>,
     compression_level: CompressionLevel,
+    #[serde(deserialize_with = "rate")]
+    upload_rate: Option<ByteSize>,
 }
 
 /// The kinds of remote.
@@ -136,6 +141,7 @@ impl RemoteValues {
             concurrency: self.concurrency.unwrap_or(NonZeroU32::MIN.saturating_add(63)),
             wait: Duration::from_millis(self.wait_ms.unwrap_or(3000)),
             compression_level: self.compression_level,
+            upload_rate: self.upload_rate,
             key_pair: key_pair(env)?,
         })
     }
@@ -209,6 +215,17 @@ fn number<'de, D: Deserializer<'de>, T>(deserializer: D, expected: &'static str,
     }
 
     deserializer.deserialize_any(NumberVisitor(expected, accept))
+}
+
+/// Slower than this, eight uploads side by side would look like stalled ones.
+const SLOWEST_RATE: ByteSize = ByteSize(128 << 10);
+
+fn rate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ByteSize>, D::Error> {
+    let rate = ByteSize::deserialize(deserializer)?;
+    if rate < SLOWEST_RATE {
+        return Err(D::Error::invalid_value(Unexpected::Other(&rate.to_string()), &"at least 128KiB, which is per second"));
+    }
+    Ok(Some(rate))
 }
 
 fn concurrency<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<NonZeroU32>, D::Error> {

@@ -30,6 +30,7 @@ impl Config {
             ("cache.max_size", size),
             ("cache.salt", quoted(&cache.salt)),
             ("cache.remap", cache.remap.to_string()),
+            ("cache.base_dirs", format!("{:?}", cache.base_dirs)),
         ];
         all.extend(cache.remote.iter().flat_map(remote));
         let mut settings: Vec<Setting> =
@@ -60,7 +61,8 @@ fn shown(rule: &Rule) -> String {
 
 fn remote(remote: &RemoteConfig) -> Vec<(&'static str, String)> {
     // The key pair is told apart from these: nothing of it may be shown.
-    let RemoteConfig { bucket, endpoint, region, profile, prefix, mode, concurrency, wait, compression_level, key_pair: _ } = remote;
+    let RemoteConfig { bucket, endpoint, region, profile, prefix, mode, concurrency, wait, compression_level, upload_rate, key_pair: _ } =
+        remote;
     let optional = |text: &Option<String>| text.as_deref().map_or("-".to_owned(), quoted);
     let mode = match mode {
         RemoteMode::ReadWrite => "read-write",
@@ -78,6 +80,7 @@ fn remote(remote: &RemoteConfig) -> Vec<(&'static str, String)> {
         ("cache.remote.concurrency", concurrency.to_string()),
         ("cache.remote.wait_ms", wait.as_millis().to_string()),
         ("cache.remote.compression_level", compression_level.get().to_string()),
+        ("cache.remote.upload_rate", upload_rate.map_or("-".to_owned(), |rate| quoted(&rate.to_string()))),
     ]
 }
 

@@ -135,6 +135,13 @@ fn a_wrong_value_is_named_with_file_key_and_expectation() {
         ("[cache.remote]\nmode = 'ro'", "`cache.remote.mode`: expected \"read-write\" or \"read-only\" or \"off\", found \"ro\""),
         ("[cache.remote]\nconcurrency = 0", "`cache.remote.concurrency`: expected a whole number from 1 to 1024, found 0"),
         ("[cache.remote]\nwait_ms = -5", "`cache.remote.wait_ms`: expected a number of milliseconds, 0 or more, found -5"),
+        (
+            "[cache.remote]\nupload_rate = '100KiB'",
+            "`cache.remote.upload_rate`: expected at least 128KiB, which is per second, found 100 KiB",
+        ),
+        ("[cache]\nbase_dirs = '/a/b'", "`cache.base_dirs`: expected a list, found \"/a/b\""),
+        ("[cache]\nbase_dirs = ['a/b']", "`cache.base_dirs`: expected an absolute path, found \"a/b\""),
+        ("[cache]\nbase_dirs = ['/opt/']", "`cache.base_dirs`: expected paths of at least two components, found \"/opt/\""),
         ("[cache.remote]\ncompression_level = 23", "`cache.remote.compression_level`: expected a whole number from 1 to 22, found 23"),
         ("[cache.remote]\ncompression_level = '3'", "`cache.remote.compression_level`: expected a whole number from 1 to 22, found \"3\""),
     ] {
@@ -261,7 +268,8 @@ fn settings_are_listed_with_their_origins_and_without_secrets() {
         "user.toml",
         "[cache]\nmax_size = '10GiB'\n[cache.remote]\ntype = 's3'\nbucket = 'team'\nendpoint = 'http://u:hunter2@h:1/x'",
     );
-    let vars = [("KACHE_LOG", "warn"), ("KACHE_S3_ACCESS_KEY", "AKIA"), ("KACHE_S3_SECRET_KEY", "hunter3")];
+    let vars =
+        [("KACHE_LOG", "warn"), ("KACHE_BASE_DIRS", "~/sdk:/opt/x"), ("KACHE_S3_ACCESS_KEY", "AKIA"), ("KACHE_S3_SECRET_KEY", "hunter3")];
     let settings = setup.load(&vars).unwrap().settings();
     let line = |setting: &kache_config::Setting| {
         format!("{} = {} ({})", setting.name, setting.value, setting.origin).replace(&setup.0.path().display().to_string(), "DIR")
@@ -275,6 +283,7 @@ fn settings_are_listed_with_their_origins_and_without_secrets() {
             "cache.max_size = \"10 GiB\" (DIR/user.toml)",
             "cache.salt = \"\" (default)",
             "cache.remap = true (default)",
+            "cache.base_dirs = [\"/home/u/sdk\", \"/opt/x\"] (KACHE_BASE_DIRS)",
             "cache.remote.type = \"s3\" (DIR/user.toml)",
             "cache.remote.bucket = \"team\" (DIR/user.toml)",
             "cache.remote.endpoint = \"http://…@h:1/x\" (DIR/user.toml)",
@@ -285,11 +294,12 @@ fn settings_are_listed_with_their_origins_and_without_secrets() {
             "cache.remote.concurrency = 64 (default)",
             "cache.remote.wait_ms = 3000 (default)",
             "cache.remote.compression_level = 3 (default)",
+            "cache.remote.upload_rate = - (default)",
             "KACHE_S3_ACCESS_KEY = (set) (KACHE_S3_ACCESS_KEY)",
             "KACHE_S3_SECRET_KEY = (set) (KACHE_S3_SECRET_KEY)",
         ]
     );
-    assert_eq!(Setup::new().load(&[]).unwrap().settings().len(), 5, "no remote, nothing of it");
+    assert_eq!(Setup::new().load(&[]).unwrap().settings().len(), 6, "no remote, nothing of it");
 }
 
 #[test]

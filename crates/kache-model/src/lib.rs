@@ -16,6 +16,6 @@ pub use artifact::{Artifact, Mentions, Output, Role};
 pub use digest::{ArtifactKey, BlobId, ContentKey, Digest, Encoder, ParseDigestError, UnitKey};
 pub use inputs::{InputSet, InputVar, Keying, PortablePath, Rooted};
 pub use outcome::{Bypass, BypassReason, Outcome};
-pub use roots::{Root, RootKind, Roots, Spelling};
+pub use roots::{MAX_BASES, Root, RootKind, Roots, Spelling};
 pub use stat::FileStamp;
 pub use unit::{ExternInput, UnitInputs};

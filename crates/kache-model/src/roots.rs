@@ -23,7 +23,23 @@ pub enum RootKind {
     Workspace,
     /// The directory below which Cargo puts `deps`, `build` and `examples`, for instance `target/debug`.
     Target,
+    /// A directory that the configuration declares, by its place in that list, from 0 and below [`MAX_BASES`].
+    Base(u8),
 }
+
+/// Directories that a configuration may declare, at most.
+pub const MAX_BASES: usize = BASES.len();
+
+const BASES: [&str; 8] = [
+    "/@kache/base1",
+    "/@kache/base2",
+    "/@kache/base3",
+    "/@kache/base4",
+    "/@kache/base5",
+    "/@kache/base6",
+    "/@kache/base7",
+    "/@kache/base8",
+];
 
 impl RootKind {
     /// The portable spelling. None is a prefix of another.
@@ -33,10 +49,14 @@ impl RootKind {
             Self::CargoHome => "/@kache/cargo",
             Self::Workspace => "/proc/self/cwd",
             Self::Target => "/@kache/target",
+            Self::Base(place) => BASES[usize::from(place) % MAX_BASES],
         }
     }
 
-    const ALL: [Self; 4] = [Self::Toolchain, Self::CargoHome, Self::Workspace, Self::Target];
+    fn all() -> impl Iterator<Item = Self> {
+        let bases = (0..BASES.len()).filter_map(|place| u8::try_from(place).ok()).map(Self::Base);
+        [Self::Toolchain, Self::CargoHome, Self::Workspace, Self::Target].into_iter().chain(bases)
+    }
 }
 
 /// One root: absolute, without a trailing slash, UTF-8.
@@ -156,7 +176,7 @@ impl Roots {
 
     /// The reverse of [`Roots::to_portable`]. `None` if the placeholder stands for a root that this invocation doesn't have.
     pub fn to_local(&self, path: &PortablePath) -> Option<String> {
-        for kind in RootKind::ALL {
+        for kind in RootKind::all() {
             if let Some(rest) = strip_root(&path.0, kind.placeholder()) {
                 return self.get(kind).map(|root| format!("{}{rest}", root.raw));
             }
@@ -242,6 +262,8 @@ mod tests {
             Root::new(RootKind::Workspace, "/work/app", "/real/app/"),
             Root::new(RootKind::Target, "/work/app/target/debug", "/real/app/target/debug"),
             Root::new(RootKind::CargoHome, "/home/u/.cargo", "/home/u/.cargo"),
+            Root::new(RootKind::Base(0), "/home/u", "/home/u"),
+            Root::new(RootKind::Base(1), "/work/app", "/work/app"),
         ])
     }
 
@@ -255,11 +277,13 @@ mod tests {
         check("/work/app/target/debug/build/x/out/g.rs", "/@kache/target/build/x/out/g.rs");
         check("/work/app/target/release/x", "/proc/self/cwd/target/release/x");
         check("src/main.rs", "src/main.rs");
+        check("/home/u/.cargo/x", "/@kache/cargo/x");
+        check("/home/u/data/x", "/@kache/base1/data/x");
     }
 
     #[test]
     fn portable_paths_come_back_as_this_checkout_spells_them() {
-        for path in ["/work/app/src/a.rs", "/home/u/.cargo/registry/src/x/a.rs", "/usr/include/x.h"] {
+        for path in ["/work/app/src/a.rs", "/home/u/.cargo/registry/src/x/a.rs", "/home/u/data/x", "/usr/include/x.h"] {
             assert_eq!(roots().to_local(&roots().to_portable(path)).as_deref(), Some(path));
         }
         assert_eq!(Roots::default().to_local(&PortablePath("/@kache/target/x".into())), None);
@@ -300,6 +324,8 @@ mod tests {
         assert_eq!(
             roots().remaps(),
             [
+                "/home/u=/@kache/base1",
+                "/work/app=/@kache/base2",
                 "/work/app=/proc/self/cwd",
                 "/real/app=/proc/self/cwd",
                 "/home/u/.cargo=/@kache/cargo",

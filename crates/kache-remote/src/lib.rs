@@ -24,6 +24,7 @@ mod known_inputs;
 mod limit;
 mod memory;
 mod name;
+mod pace;
 mod pack;
 mod place;
 mod renewing;

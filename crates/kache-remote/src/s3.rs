@@ -14,6 +14,7 @@ use crate::credential::ProvideCredentials;
 use crate::error::{ErrorKind, RemoteError};
 use crate::limit::Limit;
 use crate::name::{ObjectName, Scope};
+use crate::pace::Pace;
 use crate::place::Place;
 use crate::retry::{RetryPolicy, retry};
 use crate::transport::{Deadlines, Transport};
@@ -42,6 +43,8 @@ pub struct S3Options {
     pub concurrency: usize,
     /// Refuse every PUT; [`S3Remote::set_read_only`] changes it.
     pub read_only: bool,
+    /// Bytes per second that all uploads together may send, if there is a limit; [`S3Remote::set_upload_rate`] changes it.
+    pub upload_rate: Option<u64>,
     /// Who signs.
     pub credentials: Arc<dyn ProvideCredentials>,
     /// How long to wait.
@@ -64,6 +67,7 @@ impl S3Options {
             prefix: "artifacts".to_owned(),
             concurrency: 64,
             read_only: false,
+            upload_rate: None,
             credentials,
             deadlines: Deadlines::default(),
             retries: RetryPolicy::default(),
@@ -80,6 +84,7 @@ pub struct S3Remote {
     transport: Arc<Transport>,
     place: RwLock<Place>,
     limit: Limit,
+    pace: Arc<Pace>,
     reads: Gate,
     writes: Gate,
     counters: Arc<Counters>,
@@ -103,6 +108,7 @@ impl S3Remote {
             transport: Arc::new(transport),
             place: RwLock::new(place),
             limit: Limit::new(options.concurrency),
+            pace: Arc::new(Pace::new(options.upload_rate)),
             reads: Gate::new(options.breaker),
             writes: Gate::new(options.breaker),
             counters,
@@ -116,6 +122,11 @@ impl S3Remote {
     /// Refuses every PUT from now on, or takes them again.
     pub fn set_read_only(&self, read_only: bool) {
         self.read_only.store(read_only, Ordering::Relaxed);
+    }
+
+    /// From now on uploads send no more than that per second, all of them together.
+    pub fn set_upload_rate(&self, rate: Option<u64>) {
+        self.pace.set(rate);
     }
 
     /// Where requests go at present.
@@ -191,12 +202,12 @@ impl S3Remote {
     }
 
     async fn send_put(&self, key: &str, content: &Content, md5: &str, only_if_absent: bool) -> Result<Reply<()>, RemoteError> {
-        let target = self.target(Operation::Put, key, only_if_absent);
+        let target = self.target(Operation::Put, key, only_if_absent).with(content.len());
         let reply = self.call(target, |client| {
             let request = PutObjectRequest {
                 bucket: self.options.bucket.clone(),
                 key: target.key.to_owned(),
-                body: Some(byte_stream(content)),
+                body: Some(byte_stream(content, &self.pace)),
                 content_length: i64::try_from(content.len()).ok(),
                 content_md5: Some(md5.to_owned()),
                 ..Default::default()

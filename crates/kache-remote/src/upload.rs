@@ -5,6 +5,7 @@
 
 use crate::body::Content;
 use crate::error::{ErrorKind, RemoteError};
+use crate::pace::Pace;
 use base64::Engine;
 use bytes::Bytes;
 use futures_util::stream::{self, Stream, StreamExt, TryStreamExt};
@@ -13,18 +14,33 @@ use rusoto_core::ByteStream;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use tokio::io::AsyncReadExt;
 use tokio_util::io::ReaderStream;
 
 const CHUNK_BYTES: usize = 128 << 10;
 
-/// The content as rusoto takes it.
-pub(crate) fn byte_stream(content: &Content) -> ByteStream {
+/// The content as rusoto takes it, no faster than `pace` allows.
+pub(crate) fn byte_stream(content: &Content, pace: &Arc<Pace>) -> ByteStream {
     let len = usize::try_from(content.len()).unwrap_or(usize::MAX);
     match content {
-        Content::Bytes(bytes) => ByteStream::new_with_size(stream::iter(pieces(bytes.clone())), len),
-        Content::File { path, len: bytes } => ByteStream::new_with_size(file_chunks(path.clone(), *bytes), len),
+        Content::Bytes(bytes) => ByteStream::new_with_size(paced(stream::iter(pieces(bytes.clone())), pace), len),
+        Content::File { path, len: bytes } => ByteStream::new_with_size(paced(file_chunks(path.clone(), *bytes), pace), len),
     }
+}
+
+fn paced(
+    pieces: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+    pace: &Arc<Pace>,
+) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+    let pace = Arc::clone(pace);
+    pieces.and_then(move |piece| {
+        let pace = Arc::clone(&pace);
+        async move {
+            pace.wait_for(piece.len()).await;
+            Ok(piece)
+        }
+    })
 }
 
 /// In pieces, so that the transport sees how many of them the server has taken.
@@ -97,7 +113,7 @@ mod tests {
     use std::fs;
 
     async fn collect(content: &Content) -> io::Result<Vec<u8>> {
-        byte_stream(content)
+        byte_stream(content, &Arc::new(Pace::new(None)))
             .try_fold(Vec::new(), |mut all, chunk| async move {
                 all.extend_from_slice(&chunk);
                 Ok(all)
@@ -120,6 +136,14 @@ mod tests {
             assert_eq!(md5(&file).await.unwrap(), md5(&memory).await.unwrap());
         }
         assert_eq!(md5(&Content::Bytes(Bytes::from_static(b"abc"))).await.unwrap(), "kAFQmDzST7DWlj99KOF/cg==");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pieces_leave_at_the_rate_that_is_set() {
+        let start = tokio::time::Instant::now();
+        let content = Content::Bytes(vec![1; 3 * CHUNK_BYTES].into());
+        let sent = byte_stream(&content, &Arc::new(Pace::new(Some(CHUNK_BYTES as u64)))).try_collect::<Vec<_>>().await.unwrap();
+        assert_eq!((sent.len(), start.elapsed().as_secs()), (3, 2));
     }
 
     #[tokio::test]

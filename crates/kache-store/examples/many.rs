@@ -153,7 +153,7 @@ fn publication(store: &Store, index: usize) -> Result<Publication, Failure> {
             runs_macros: false,
         },
         blobs,
-        pending_upload: false,
+        pending_upload: None,
     })
 }
 

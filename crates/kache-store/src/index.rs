@@ -40,8 +40,8 @@ pub(crate) const UNITS: TableDefinition<'_, Key, u32> = TableDefinition::new("un
 pub(crate) const SETS: TableDefinition<'_, Key, Bytes> = TableDefinition::new("input_sets");
 /// Unit key → checked [`kache_model::UnitInputs`].
 pub(crate) const UNIT_INPUTS: TableDefinition<'_, Key, Bytes> = TableDefinition::new("unit_inputs");
-/// Artifact keys that wait for their upload.
-pub(crate) const PENDING: TableDefinition<'_, Key, ()> = TableDefinition::new("pending_uploads");
+/// Artifact that waits for its upload → a byte of the caller's.
+pub(crate) const PENDING: TableDefinition<'_, Key, u8> = TableDefinition::new("uploads");
 /// Path → (age, bytes of the caller's).
 pub(crate) const OUTPUTS: TableDefinition<'_, &str, (u64, Bytes)> = TableDefinition::new("outputs");
 /// Age → path, to find the oldest.

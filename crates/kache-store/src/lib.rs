@@ -272,18 +272,19 @@ impl Store {
         keys.into_iter().filter_map(|(used_millis, key)| self.0.summary(key, used_millis))
     }
 
-    /// Artifacts that wait for their upload.
+    /// Artifacts that wait for their upload, each with what [`Publication::pending_upload`] said.
     ///
     /// # Errors
     /// What the index said.
-    pub fn pending_uploads(&self) -> Result<Vec<ArtifactKey>, StoreError> {
+    pub fn pending_uploads(&self) -> Result<Vec<(ArtifactKey, u8)>, StoreError> {
         self.0.read(|transaction| {
             let table = transaction.open_table(PENDING)?;
-            let mut keys = Vec::new();
+            let mut pending = Vec::new();
             for row in table.iter()? {
-                keys.push(ArtifactKey(Digest::from_bytes(*row?.0.value())));
+                let (key, note) = row?;
+                pending.push((ArtifactKey(Digest::from_bytes(*key.value())), note.value()));
             }
-            Ok(keys)
+            Ok(pending)
         })
     }
 

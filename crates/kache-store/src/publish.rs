@@ -37,8 +37,8 @@ pub struct Publication {
     pub artifact: Artifact,
     /// The bytes of its outputs; ones that the store has already may be left out.
     pub blobs: Vec<StagedBlob>,
-    /// Whether it is to be uploaded.
-    pub pending_upload: bool,
+    /// Whether it is to be uploaded, with a byte that the caller wants back from [`Store::pending_uploads`].
+    pub pending_upload: Option<u8>,
 }
 
 impl Store {
@@ -89,8 +89,8 @@ impl Inner {
         }
         let used = now_millis();
         let entry = self.write(|transaction| {
-            if pending_upload {
-                transaction.open_table(PENDING)?.insert(key.0.as_bytes(), ())?;
+            if let Some(note) = pending_upload {
+                transaction.open_table(PENDING)?.insert(key.0.as_bytes(), note)?;
             }
             let row = encode(&key.0, &(&artifact, set.id()))?;
             let entry = Entry { used, row_bytes: u32::try_from(row.len()).unwrap_or(u32::MAX) };

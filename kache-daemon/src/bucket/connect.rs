@@ -15,6 +15,7 @@ pub(crate) fn connect(remote: &RemoteConfig, store: &Arc<Store>) -> Result<Arc<B
         prefix: remote.prefix.clone(),
         concurrency: remote.concurrency.get() as usize,
         read_only: !remote.mode.writes(),
+        upload_rate: remote.upload_rate.map(|rate| rate.0),
         ..S3Options::new(&remote.bucket, credentials(remote))
     };
     let s3 = Arc::new(S3Remote::new(options)?);

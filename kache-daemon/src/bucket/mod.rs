@@ -138,6 +138,7 @@ impl Bucket {
     pub(crate) fn adjust(&self, config: &RemoteConfig) {
         let wrote = std::mem::replace(&mut *self.settings.write().unwrap_or_else(PoisonError::into_inner), config.into()).mode.writes();
         self.whereabouts.s3.set_read_only(!config.mode.writes());
+        self.whereabouts.s3.set_upload_rate(config.upload_rate.map(|rate| rate.0));
         match (wrote, config.mode.writes()) {
             (false, true) => self.load_queue(),
             (true, false) => self.uploads.forget(),
@@ -155,7 +156,8 @@ impl Bucket {
     /// Queues what bears the store's mark of a pending upload.
     fn load_queue(&self) {
         if self.takes_uploads() {
-            self.store.pending_uploads().unwrap_or_default().into_iter().for_each(|key| self.uploads.add(key, None));
+            let pending = self.store.pending_uploads().unwrap_or_default();
+            pending.into_iter().for_each(|(key, note)| self.uploads.add(key, CompressionLevel::new(note.into())));
         }
     }
 
@@ -273,13 +275,13 @@ impl Bucket {
         self.settings().mode.writes()
     }
 
-    /// An artifact that bears the store's mark of a pending upload, and the environment of the build that made it.
-    pub(crate) fn upload_later(&self, key: ArtifactKey, env: &Env) {
-        self.uploads.add(key, self.level(env));
+    /// An artifact that bears the store's mark of a pending upload, and the level that its build asked for.
+    pub(crate) fn upload_later(&self, key: ArtifactKey, level: Option<CompressionLevel>) {
+        self.uploads.add(key, level);
     }
 
     /// The zstd level that a build asks for. One that is none is noted, and the configured one is used.
-    fn level(&self, env: &Env) -> Option<CompressionLevel> {
+    pub(crate) fn level(&self, env: &Env) -> Option<CompressionLevel> {
         let text = env.get(LEVEL)?;
         let level = text.parse().ok().and_then(CompressionLevel::new);
         if level.is_none() {
@@ -368,6 +370,11 @@ impl Bucket {
         let queued_uploads = self.uploads.left().queued;
         Snapshot { remote: self.remote.snapshot(), joined_fetches, prefetched, prefetch_used, queued_uploads }
     }
+}
+
+/// What the store's mark of a pending upload says: the level that the build asked for, 0 for none.
+pub(crate) fn note(level: Option<CompressionLevel>) -> u8 {
+    level.and_then(|level| u8::try_from(level.get()).ok()).unwrap_or(0)
 }
 
 async fn keys_now(engine: &Arc<Engine>, question: &Arc<Question>) -> Vec<ArtifactKey> {

@@ -38,7 +38,7 @@ fn fill(place: &Place, packages: &[&str]) {
             set: InputSet::default(),
             artifact,
             blobs: vec![blob],
-            pending_upload: false,
+            pending_upload: None,
         };
         store.publish(publication).unwrap();
         // Uses are ordered by the millisecond.
@@ -191,7 +191,8 @@ log             \"info\"  default
 cache.dir       \"CACHE\"  KACHE_CACHE_DIR
 cache.max_size  \"1 GiB\"  DIR/k.toml
 cache.salt      \"x\"  DIR/k.toml
-cache.remap     true  default";
+cache.remap     true  default
+cache.base_dirs  []  default";
     let said = run(&["config", "show"]);
     let squeezed: Vec<String> = said
         .stdout

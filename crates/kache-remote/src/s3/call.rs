@@ -19,6 +19,7 @@ use rusoto_core::{ByteStream, Client, RusotoError};
 use rusoto_s3::S3Client;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 /// What a request is about.
@@ -28,6 +29,16 @@ pub(super) struct Target<'a> {
     pub(super) key: &'a str,
     only_if_absent: bool,
     until: Instant,
+}
+
+/// Bytes per second below which an upload isn't worth going on with.
+const SLOWEST: u64 = 16 << 10;
+
+impl Target<'_> {
+    /// Gives it time to send so many bytes over a slow line.
+    pub(super) fn with(self, bytes: u64) -> Self {
+        Self { until: self.until + Duration::from_secs(bytes / SLOWEST), ..self }
+    }
 }
 
 /// How a request ended that was answered.

@@ -179,11 +179,11 @@ fn pending_uploads_survive_until_they_are_done() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let mut new = publication("a", vec![]);
-    new.pending_upload = true;
+    new.pending_upload = Some(7);
     store.publish(new).unwrap();
     drop(store);
     let store = open(dir.path());
-    assert_eq!(store.pending_uploads().unwrap(), [key("a")]);
+    assert_eq!(store.pending_uploads().unwrap(), [(key("a"), 7)]);
     assert!(store.artifacts().next().unwrap().pending_upload);
     store.upload_done(&key("a")).unwrap();
     assert_eq!(store.pending_uploads().unwrap(), []);

@@ -64,7 +64,7 @@ pub(crate) fn publication(name: &str, blobs: Vec<StagedBlob>) -> Publication {
         set: set("src/lib.rs"),
         artifact: artifact(name, &blobs),
         blobs,
-        pending_upload: false,
+        pending_upload: None,
     }
 }
 
