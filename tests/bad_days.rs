@@ -314,7 +314,7 @@ fn a_bucket_that_refuses_writes_is_still_read_and_flush_says_so() {
     let proxy = FaultProxy::to(server.address());
     let machine = at(&proxy.endpoint(), "");
     machine.start();
-    proxy.inject(When::kind("PUT"), Fault::access_denied());
+    let refused = proxy.inject(When::kind("PUT"), Fault::access_denied());
     let project = samples::pair(machine.path("a"));
     assert_eq!(build(&machine, &project, &["build"]).remote_hit, 2);
     project.edit("below/src/lib.rs", "{ 1 }", "{ 3 }");
@@ -322,10 +322,66 @@ fn a_bucket_that_refuses_writes_is_still_read_and_flush_says_so() {
     let flushed = machine.kache(&["flush"]);
     assert_eq!(flushed.status.code(), Some(1), "{}{}", flushed.stdout, flushed.stderr);
     assert!(errors(&machine)["forbidden"] > 0 && number(&remote(&machine), "queued_uploads") == 2, "{}", remote(&machine));
+    let before = refused.times();
+    assert_eq!(machine.kache(&["flush"]).status.code(), Some(1));
+    assert_eq!(refused.times(), before + 1, "one is enough to find out");
     proxy.clear();
-    machine.restart();
     flush(&machine);
     assert_eq!(number(&remote(&machine), "queued_uploads"), 0);
+}
+
+/// Enough for an operation to fail with all its retries, and too few for the breaker.
+const ATTEMPTS: u64 = 4;
+
+#[test]
+fn a_single_upload_that_failed_is_tried_again_without_any_occasion() {
+    let server = S3Server::start();
+    let proxy = FaultProxy::to(server.address());
+    let machine = at(&proxy.endpoint(), "");
+    machine.start();
+    let failed = proxy.inject(When::kind("PUT").of(".tar.zst").times(ATTEMPTS), Fault::internal_error());
+    let project = Project::with(machine.path("a"), &[("Cargo.toml", &samples::package("one", "")), ("src/lib.rs", "")]);
+    assert_eq!(build(&machine, &project, &["check"]).miss, 1);
+    until("the artifact in the bucket", LONG, || server.keys().iter().any(|key| key.ends_with(".tar.zst")).then_some(()));
+    assert_eq!(failed.times(), ATTEMPTS);
+    until("an empty queue", LONG, || (number(&remote(&machine), "queued_uploads") == 0).then_some(()));
+}
+
+#[test]
+fn a_flush_that_began_in_bad_times_ends_when_they_are_over() {
+    let server = S3Server::start();
+    let proxy = FaultProxy::to(server.address());
+    let machine = at(&proxy.endpoint(), "");
+    machine.start();
+    let failing = proxy.inject(When::kind("PUT"), Fault::internal_error());
+    let project = Project::with(machine.path("a"), &[("Cargo.toml", &samples::package("one", "")), ("src/lib.rs", "")]);
+    assert_eq!(build(&machine, &project, &["check"]).miss, 1);
+    std::thread::scope(|scope| {
+        let flushing = scope.spawn(|| machine.kache(&["flush"]));
+        until("the breaker", LONG, || (failing.times() > ATTEMPTS).then_some(()));
+        proxy.clear();
+        let flushed = flushing.join().unwrap();
+        assert!(flushed.status.success(), "{}{}\n{}", flushed.stdout, flushed.stderr, machine.log());
+    });
+    assert!(server.keys().iter().any(|key| key.ends_with(".tar.zst")));
+}
+
+#[test]
+fn a_build_index_that_could_not_be_stored_is_not_forgotten() {
+    let server = S3Server::start();
+    let proxy = FaultProxy::to(server.address());
+    let machine = at(&proxy.endpoint(), "");
+    machine.start();
+    let failing = proxy.inject(When::kind("PUT").of("/_builds/"), Fault::internal_error());
+    let project = samples::pair(machine.path("a"));
+    assert_eq!(build(&machine, &project, &["build"]).miss, 2);
+    until("failures", LONG, || (failing.times() >= ATTEMPTS).then_some(()));
+    let flushed = machine.kache(&["flush", "--timeout", "1"]);
+    assert_eq!(flushed.status.code(), Some(1), "{}{}", flushed.stdout, flushed.stderr);
+    assert!(flushed.stdout.contains("1 build index"), "{}", flushed.stdout);
+    proxy.clear();
+    flush(&machine);
+    assert_eq!(server.keys().iter().filter(|key| key.contains("/_builds/")).count(), 3);
 }
 
 #[test]

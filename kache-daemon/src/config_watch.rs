@@ -184,7 +184,7 @@ impl ConfigWatch {
 /// Opens the bucket that `config` wants to be used, and has the engine use it.
 fn open_bucket(config: &Config, engine: &Arc<Engine>) -> Result<Option<RemoteConfig>, RefusedConfig> {
     let Some(remote) = config.cache.remote.as_ref().filter(|remote| remote.mode != RemoteMode::Off) else { return Ok(None) };
-    engine.use_bucket(bucket::connect(remote, &engine.store)?);
+    engine.use_bucket(bucket::connect(remote, &engine.store, &engine.load)?);
     Ok(Some(remote.clone()))
 }
 

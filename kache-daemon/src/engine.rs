@@ -23,6 +23,7 @@ use crate::inflight::{Entry, InFlights};
 use crate::journal::{Call, Ended, Journal};
 use crate::lease::{Lease, Leases, Waiter};
 use crate::linker::Linkers;
+use crate::load::{Load, Running};
 use crate::outputs::{Origin, Outputs};
 use crate::queries::Queries;
 use crate::question::Question;
@@ -63,6 +64,7 @@ pub(crate) struct Engine {
     pub(crate) toolchains: Toolchains,
     queries: Queries,
     inflight: InFlights,
+    pub(crate) load: Load,
     /// Held by everything that is captured and not yet published.
     being_stored: Arc<()>,
 }
@@ -97,6 +99,7 @@ pub(crate) struct Ticket {
     task: Task,
     /// What the daemon took to get here.
     asked: Duration,
+    _running: Running,
 }
 
 #[derive(Debug)]
@@ -123,6 +126,7 @@ impl Engine {
             toolchains: Toolchains::default(),
             queries: Queries::default(),
             inflight: InFlights::default(),
+            load: Load::default(),
             being_stored: Arc::default(),
         }
     }
@@ -184,7 +188,7 @@ impl Engine {
                 }
                 let argfiles = snapshots(&query.argfiles);
                 let plan = Plan { runner: self.runner.clone(), insert_at: 1, argfiles, capture: true, ..Plan::default() };
-                Ok(Answer::Compile(Box::new(Ticket { task: Task::Query(key), asked: start.elapsed() }), plan))
+                Ok(Answer::Compile(Box::new(Ticket { task: Task::Query(key), asked: start.elapsed(), _running: self.load.begin() }), plan))
             }
             Verdict::Compile(mut compile) => {
                 let settings = self.settings.now();
@@ -230,7 +234,7 @@ impl Engine {
         question.call.compiles(&question);
         let inflight = self.inflight.begin(&question);
         let task = Task::Compile { question, lease, continued_session, _inflight: inflight };
-        Answer::Compile(Box::new(Ticket { task, asked: start.elapsed() }), plan)
+        Answer::Compile(Box::new(Ticket { task, asked: start.elapsed(), _running: self.load.begin() }), plan)
     }
 
     /// Looks for an artifact of this question and, unless it is to be verified, restores it. Where there is none: under which keys one would be
@@ -310,7 +314,7 @@ impl Engine {
                 question.call.compiles(&question);
                 let inflight = self.inflight.begin(&question);
                 let task = Task::Verify { question, read, held, _inflight: inflight };
-                Answer::Compile(Box::new(Ticket { task, asked: start.elapsed() }), plan)
+                Answer::Compile(Box::new(Ticket { task, asked: start.elapsed(), _running: self.load.begin() }), plan)
             }
         }
     }
@@ -330,7 +334,7 @@ impl Engine {
     /// Takes the shim's report. What is returned is to be published behind the reply.
     pub(crate) fn finish(&self, ticket: Ticket, report: Report) -> Option<Captured> {
         let start = Instant::now();
-        let Ticket { task, asked } = ticket;
+        let Ticket { task, asked, _running } = ticket;
         let success = matches!(report.status, Status::Code(0));
         match task {
             Task::Query(key) => {

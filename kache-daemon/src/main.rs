@@ -20,6 +20,7 @@ mod inflight;
 mod journal;
 mod lease;
 mod linker;
+mod load;
 mod log;
 mod outputs;
 mod process;

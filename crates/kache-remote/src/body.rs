@@ -76,6 +76,8 @@ pub enum Content {
         path: PathBuf,
         /// Its length in bytes.
         len: u64,
+        /// Its MD5, if it is known already.
+        md5: Option<[u8; 16]>,
     },
 }
 

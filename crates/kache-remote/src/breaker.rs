@@ -91,12 +91,19 @@ impl Breaker {
         }
     }
 
-    /// Whether [`Self::admit`] would refuse.
-    pub fn refusal(&self, now: Instant) -> Option<RemoteError> {
+    /// Whether [`Self::admit`] would refuse, and how long that may last.
+    pub fn refusal(&self, now: Instant) -> Option<(RemoteError, Duration)> {
         match &self.state {
-            State::Open { until, why, forbidden, .. } if *until > now => Some(refusal_until(*until - now, why, *forbidden)),
-            State::HalfOpen { why, .. } => Some(refusal_meanwhile(why)),
+            State::Open { until, why, forbidden, .. } if *until > now => Some((refusal_until(*until - now, why, *forbidden), *until - now)),
+            State::HalfOpen { pause, why } => Some((refusal_meanwhile(why), *pause)),
             _ => None,
+        }
+    }
+
+    /// Ends a pause now: the next request is a probe.
+    pub fn shorten(&mut self, now: Instant) {
+        if let State::Open { until, .. } = &mut self.state {
+            *until = now.min(*until);
         }
     }
 
@@ -171,7 +178,15 @@ impl Gate {
     }
 
     pub(crate) fn check(&self) -> Result<(), RemoteError> {
-        self.lock().refusal(Instant::now()).map_or(Ok(()), Err)
+        self.refusal().map_or(Ok(()), |(error, _)| Err(error))
+    }
+
+    pub(crate) fn refusal(&self) -> Option<(RemoteError, Duration)> {
+        self.lock().refusal(Instant::now())
+    }
+
+    pub(crate) fn shorten(&self) {
+        self.lock().shorten(Instant::now());
     }
 
     pub(crate) fn pass(&self) -> Result<Pass, RemoteError> {
@@ -246,7 +261,7 @@ mod tests {
                     breaker.record(admission, *verdict, "it broke", now);
                 }
                 Refused => {
-                    let error = breaker.refusal(now).unwrap_or_else(|| panic!("step {index} would be admitted"));
+                    let (error, _) = breaker.refusal(now).unwrap_or_else(|| panic!("step {index} would be admitted"));
                     assert_eq!((error.kind(), error.cause()), (ErrorKind::BreakerOpen, ErrorKind::BreakerOpen));
                     assert!(error.to_string().contains("it broke"), "{error}");
                     assert!(breaker.admit(now).is_err(), "step {index}");

@@ -5,7 +5,6 @@
 
 use crate::counters::Counters;
 use crate::error::{ErrorKind, RemoteError};
-use futures_util::future::BoxFuture;
 use hyper::Uri;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -13,15 +12,20 @@ use hyper_util::rt::TokioIo;
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore};
 use std::error::Error;
+use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tower_service::Service as _;
 
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
+/// Bytes to and from a server.
+pub(crate) type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
+
 /// Opens connections for a pool.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Connector {
     inner: HttpsConnector<HttpConnector>,
     deadline: Duration,
@@ -39,32 +43,26 @@ impl Connector {
     }
 }
 
-impl tower_service::Service<Uri> for Connector {
-    type Response = MaybeHttpsStream<TokioIo<TcpStream>>;
-    type Error = RemoteError;
-    type Future = BoxFuture<'static, Result<Self::Response, RemoteError>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), RemoteError>> {
-        self.inner.poll_ready(context).map_err(|error| RemoteError::new(ErrorKind::Connect, error.to_string()))
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
+impl Connector {
+    /// Opens a connection to the server of `uri`.
+    pub(crate) async fn open(&self, uri: Uri) -> Result<Stream, RemoteError> {
         let host = uri.authority().map_or_else(String::new, ToString::to_string);
-        let connecting = self.inner.call(uri);
-        let (deadline, counters) = (self.deadline, Arc::clone(&self.counters));
-        Box::pin(async move {
-            match tokio::time::timeout(deadline, connecting).await {
-                Ok(Ok(stream)) => {
-                    counters.connections_opened.one();
-                    Ok(stream)
-                }
-                Ok(Err(error)) => Err(refused(&host, &*error)),
-                Err(_) => {
-                    let detail = format!("no connection to {host} within {} s", deadline.as_secs_f32());
-                    Err(RemoteError::new(ErrorKind::Connect, detail))
-                }
+        let mut inner = self.inner.clone();
+        let connecting = async {
+            poll_fn(|context| inner.poll_ready(context)).await?;
+            inner.call(uri).await
+        };
+        match timeout(self.deadline, connecting).await {
+            Ok(Ok(stream)) => {
+                self.counters.connections_opened.one();
+                Ok(stream)
             }
-        })
+            Ok(Err(error)) => Err(refused(&host, &*error)),
+            Err(_) => {
+                let detail = format!("no connection to {host} within {} s", self.deadline.as_secs_f32());
+                Err(RemoteError::new(ErrorKind::Connect, detail))
+            }
+        }
     }
 }
 

@@ -9,12 +9,12 @@ use crate::answer::{Answer, Operation};
 use crate::body::Body;
 use crate::credential::Credentials;
 use crate::error::{ErrorKind, RemoteError};
-use crate::transport::{Progress, RequestBody, Transport};
+use crate::transport::{Progress, Reply, RequestBody, Transport};
 use bytes::Bytes;
 use futures_util::stream::TryStreamExt;
 use http_body_util::{BodyExt, Full, StreamBody};
-use hyper::body::{Frame, Incoming};
-use hyper::{Request, Response};
+use hyper::Request;
+use hyper::body::Frame;
 use rusoto_core::ByteStream;
 use rusoto_core::request::{DispatchSignedRequest, DispatchSignedRequestFuture, HttpDispatchError, HttpResponse};
 use rusoto_core::signature::{SignedRequest, SignedRequestPayload};
@@ -25,8 +25,8 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 const USER_AGENT: &str = concat!("kache/", env!("CARGO_PKG_VERSION"));
-/// How much of a refusal is read.
-const MAX_REFUSAL_BYTES: usize = 64 << 10;
+/// How much of a refusal, and of the answer to a PUT, is read.
+const MAX_SMALL_BYTES: usize = 64 << 10;
 /// A page of 1,000 keys of 1,024 bytes, each with all that is said about it, is smaller.
 const MAX_LIST_BYTES: u64 = 16 << 20;
 
@@ -111,11 +111,11 @@ impl Inner {
         request.add_header("user-agent", USER_AGENT);
         request.sign(&self.signer());
         let (request, progress) = into_hyper(request).map_err(Failure::Broken)?;
-        let response = self.transport.send(request, &progress).await.map_err(Failure::Broken)?;
-        match response.status().as_u16() {
-            200 => self.succeed(response).await,
-            201 | 204 if self.operation == Operation::Put => self.succeed(response).await,
-            _ => Err(Failure::Refused(self.refusal(response).await)),
+        let reply = self.transport.send(request, &progress).await.map_err(Failure::Broken)?;
+        match reply.head.status.as_u16() {
+            200 => self.succeed(reply).await,
+            201 | 204 if self.operation == Operation::Put => self.succeed(reply).await,
+            _ => Err(Failure::Refused(self.refusal(reply).await)),
         }
     }
 
@@ -124,23 +124,24 @@ impl Inner {
         AwsCredentials::new(access_key, secret_key, session_token.clone(), None)
     }
 
-    async fn succeed(&self, response: Response<Incoming>) -> Result<HttpResponse, Failure> {
-        let (head, body) = response.into_parts();
-        let length = head.headers.get("content-length").and_then(|value| value.to_str().ok());
+    async fn succeed(&self, reply: Reply) -> Result<HttpResponse, Failure> {
+        let length = reply.head.headers.get("content-length").and_then(|value| value.to_str().ok());
         let announced = length.and_then(|length| length.parse().ok());
         self.seen().announced = announced;
-        let chunks = self.transport.chunks(body, announced, self.until);
+        let chunks = |reply| self.transport.chunks(reply, announced, self.until);
         let body = match self.operation {
-            Operation::List => ByteStream::from(listing(Body::new(announced, chunks)).await.map_err(Failure::Broken)?),
-            Operation::Get | Operation::Put => ByteStream::new(chunks.map_err(io::Error::other)),
+            Operation::List => ByteStream::from(listing(Body::new(announced, chunks(reply))).await.map_err(Failure::Broken)?),
+            Operation::Get => ByteStream::new(chunks(reply).map_err(io::Error::other)),
+            // rusoto doesn't read it, and only a connection whose answer was read can be used again.
+            Operation::Put => ByteStream::from(self.transport.glance(reply, MAX_SMALL_BYTES).await.to_vec()),
         };
         Ok(HttpResponse { status: Default::default(), body, headers: Default::default() })
     }
 
-    async fn refusal(&self, response: Response<Incoming>) -> Answer {
-        let (head, body) = response.into_parts();
-        let body = self.transport.glance(body, MAX_REFUSAL_BYTES).await;
-        Answer::read(head.status.as_u16(), &head.headers, self.without_secrets(&body).as_bytes(), SystemTime::now())
+    async fn refusal(&self, reply: Reply) -> Answer {
+        let (status, headers) = (reply.head.status.as_u16(), reply.head.headers.clone());
+        let body = self.transport.glance(reply, MAX_SMALL_BYTES).await;
+        Answer::read(status, &headers, self.without_secrets(&body).as_bytes(), SystemTime::now())
     }
 
     /// A refusal ends up in messages, and some servers quote what they were sent.

@@ -135,7 +135,7 @@ where
     let packing = background::run(move || staging.fill(&descriptor, outputs, level).map(|packed| (staging, packed))).await;
     let packing = packing.unwrap_or_else(|| Err(RemoteError::new(ErrorKind::Other, "packing failed")));
     let (staging, packed) = packing.map_err(|error| error.at(format_args!("packing {name}")))?;
-    let content = Content::File { path: staging.0.clone(), len: packed.len };
+    let content = Content::File { path: staging.0.clone(), len: packed.len, md5: Some(packed.md5) };
     let outcome = remote.put(&name, content, when).await?;
     Ok((outcome, packed))
 }

@@ -6,7 +6,7 @@ use crate::error::RemoteError;
 use crate::known_inputs::{KnownInputs, MAX_KNOWN_INPUTS_BYTES};
 use crate::name::{ObjectName, PackageName};
 use crate::retry::fetch_bytes;
-use crate::{Priority, PutWhen, Remote};
+use crate::{Priority, PutOutcome, PutWhen, Remote};
 use kache_model::UnitKey;
 
 /// The input sets that the bucket knows for `unit`; `None` if it knows none.
@@ -24,12 +24,21 @@ pub async fn fetch_known_inputs(
     KnownInputs::read(&bytes, unit).map(Some).map_err(|error| noted(remote, error, &name))
 }
 
-/// Puts `new` in front of what the bucket knows; tells what it knows now. An object that can't be read is replaced. Two machines that do this
-/// at once may lose one's addition, which costs a miss.
+/// Puts `new` in front of what the bucket knows; tells what it knows now. `first`: it is believed to know nothing yet, so that isn't asked first. An
+/// object that can't be read is replaced. Two machines that do this at once may lose one's addition, which costs a miss.
 ///
 /// # Errors
 /// Why the remote couldn't be asked or told.
-pub async fn add_known_inputs(remote: &dyn Remote, package: &PackageName, new: KnownInputs) -> Result<KnownInputs, RemoteError> {
+pub async fn add_known_inputs(
+    remote: &dyn Remote,
+    package: &PackageName,
+    new: KnownInputs,
+    first: bool,
+) -> Result<KnownInputs, RemoteError> {
+    let name = inputs_name(package, new.unit());
+    if first && remote.put(&name, Content::Bytes(new.write()?.into()), PutWhen::Absent).await? == PutOutcome::Stored {
+        return Ok(new);
+    }
     let known = match fetch_known_inputs(remote, package, new.unit(), Priority::Upload).await {
         Ok(known) => known,
         Err(error) if error.kind().is_about_bytes() => None,
@@ -40,7 +49,7 @@ pub async fn add_known_inputs(remote: &dyn Remote, package: &PackageName, new: K
         return Ok(merged);
     }
     let content = Content::Bytes(merged.write()?.into());
-    remote.put(&inputs_name(package, merged.unit()), content, PutWhen::Always).await?;
+    remote.put(&name, content, PutWhen::Always).await?;
     Ok(merged)
 }
 
@@ -53,12 +62,12 @@ pub async fn fetch_build_index(remote: &dyn Remote, name: &ObjectName, priority:
     BuildIndex::read(&bytes).map(Some).map_err(|error| noted(remote, error, name))
 }
 
-/// Stores the build index `name`, replacing an older one.
+/// Stores the build index `name`.
 ///
 /// # Errors
 /// Why the remote couldn't be told.
-pub async fn put_build_index(remote: &dyn Remote, name: &ObjectName, index: &BuildIndex) -> Result<(), RemoteError> {
-    remote.put(name, Content::Bytes(index.write()?.into()), PutWhen::Always).await.map(drop)
+pub async fn put_build_index(remote: &dyn Remote, name: &ObjectName, index: &BuildIndex, when: PutWhen) -> Result<PutOutcome, RemoteError> {
+    remote.put(name, Content::Bytes(index.write()?.into()), when).await
 }
 
 fn inputs_name(package: &PackageName, unit: &UnitKey) -> ObjectName {

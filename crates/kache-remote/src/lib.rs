@@ -27,6 +27,7 @@ mod name;
 mod pace;
 mod pack;
 mod place;
+mod pool;
 mod renewing;
 mod retry;
 mod s3;
@@ -37,6 +38,7 @@ mod unpack;
 mod upload;
 
 pub use aws::{AwsOptions, aws_credentials};
+pub use background::set_packers;
 pub use body::{Body, Content};
 pub use breaker::{Admission, Breaker, BreakerPolicy, Verdict};
 pub use build_index::{BuildIndex, IndexEntry, MAX_ENTRIES, MAX_INDEX_BYTES};
@@ -57,6 +59,7 @@ pub use transport::Deadlines;
 pub use unpack::{Intake, Unpacked, unpack};
 
 use futures_util::future::BoxFuture;
+use std::time::Duration;
 
 /// A place that keeps objects by name.
 pub trait Remote: Send + Sync + std::fmt::Debug {
@@ -68,6 +71,14 @@ pub trait Remote: Send + Sync + std::fmt::Debug {
 
     /// One page of what is there, with retries. `after` is [`Page::next`] of the page before.
     fn list(&self, scope: &Scope, after: Option<String>) -> BoxFuture<'_, Result<Page, RemoteError>>;
+
+    /// Why a PUT would be refused before it is sent, and for how long; `None` if it would be sent.
+    fn refuses_puts(&self) -> Option<(RemoteError, Duration)> {
+        None
+    }
+
+    /// Somebody believes that a PUT that was refused for a while is worth a try now.
+    fn try_puts_again(&self) {}
 
     /// How [`fetch`] tries again.
     fn retry_policy(&self) -> RetryPolicy;

@@ -27,6 +27,7 @@ use rusoto_s3::{GetObjectRequest, ListObjectsV2Request, PutObjectRequest, S3};
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 /// What a bucket is and how it is used.
 #[derive(Clone, Debug)]
@@ -103,7 +104,7 @@ impl S3Remote {
         let place = Place::new(options.endpoint.as_deref(), options.region.as_deref())?;
         let tls = tls(place.is_https(), &options.extra_roots)?;
         let counters = Arc::new(Counters::default());
-        let transport = Transport::new(tls, options.concurrency, options.deadlines, &counters);
+        let transport = Transport::new(tls, options.deadlines, &counters);
         Ok(Self {
             transport: Arc::new(transport),
             place: RwLock::new(place),
@@ -287,6 +288,14 @@ impl Remote for S3Remote {
             let listed = retry(&self.options.retries, &self.counters, || self.list_once(&scope, after.as_deref()));
             listed.await.map_err(|error| error.at(self.subject(Operation::List, &scope.path(&self.options.prefix))))
         })
+    }
+
+    fn refuses_puts(&self) -> Option<(RemoteError, Duration)> {
+        self.writes.refusal()
+    }
+
+    fn try_puts_again(&self) {
+        self.writes.shorten();
     }
 
     fn retry_policy(&self) -> RetryPolicy {

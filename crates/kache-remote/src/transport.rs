@@ -1,19 +1,18 @@
 //! Sends signed requests over a pool of connections and hands their bodies on, everything within deadlines.
 //!
-//! This replaces rusoto's HTTP client (and `hyper-tls-stub` its TLS stack). A connection that was idle for longer than
-//! [`IDLE_CONNECTION`] isn't used again: S3 closes them after some 20 s, and a request on a connection that is being closed fails.
+//! This replaces rusoto's HTTP client (and `hyper-tls-stub` its TLS stack).
 
 use crate::connector::{Connector, find, root_cause};
 use crate::counters::Counters;
 use crate::error::{ErrorKind, RemoteError};
+use crate::pool::{Busy, Pool};
 use bytes::Bytes;
 use futures_util::stream::{Stream, unfold};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
+use hyper::Request;
 use hyper::body::Incoming;
-use hyper::{Request, Response};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper::http::response::Parts;
 use rustls::ClientConfig;
 use std::error::Error;
 use std::io;
@@ -22,8 +21,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout};
-
-const IDLE_CONNECTION: Duration = Duration::from_secs(8);
 
 /// How long to wait for what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,10 +47,20 @@ impl Default for Deadlines {
 /// What is sent with a request.
 pub(crate) type RequestBody = UnsyncBoxBody<Bytes, io::Error>;
 
-/// The pool.
+/// An answer whose body hasn't been read.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    /// Status and headers.
+    pub(crate) head: Parts,
+    body: Incoming,
+    /// The connection, unless the server answered before it had taken all of the request.
+    line: Option<Busy>,
+}
+
+/// See the module.
 #[derive(Debug)]
 pub(crate) struct Transport {
-    client: Client<Connector, RequestBody>,
+    pool: Pool,
     deadlines: Deadlines,
 }
 
@@ -87,25 +94,23 @@ impl Progress {
 }
 
 impl Transport {
-    /// A pool that keeps up to `idle` connections.
-    pub(crate) fn new(tls: ClientConfig, idle: usize, deadlines: Deadlines, counters: &Arc<Counters>) -> Self {
-        let client = Client::builder(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_CONNECTION)
-            .pool_max_idle_per_host(idle)
-            .build(Connector::new(tls, deadlines.connect, Arc::clone(counters)));
-        Self { client, deadlines }
+    /// Without connections yet.
+    pub(crate) fn new(tls: ClientConfig, deadlines: Deadlines, counters: &Arc<Counters>) -> Self {
+        Self { pool: Pool::new(Connector::new(tls, deadlines.connect, Arc::clone(counters))), deadlines }
     }
 
     /// Sends a request and waits for the head of its answer. `progress` is moved on by the request's body.
-    pub(crate) async fn send(&self, request: Request<RequestBody>, progress: &Progress) -> Result<Response<Incoming>, RemoteError> {
+    pub(crate) async fn send(&self, request: Request<RequestBody>, progress: &Progress) -> Result<Reply, RemoteError> {
         let patience = if progress.len == 0 { self.deadlines.answer } else { self.deadlines.upload_idle };
-        let mut response = pin!(self.client.request(request));
+        let mut answered = pin!(self.pool.send(request));
         loop {
             let end = progress.last() + patience;
             tokio::select! {
-                response = &mut response => return response.map_err(|error| broken(&error)),
+                answered = &mut answered => {
+                    let (response, line) = answered?;
+                    let (head, body) = response.into_parts();
+                    return Ok(Reply { head, body, line: progress.is_complete().then_some(line) });
+                }
                 () = sleep_until(end) => {}
             }
             if progress.last() + patience <= Instant::now() {
@@ -117,30 +122,45 @@ impl Transport {
     /// The bytes of an answer. Ends with an error when they stop, break off, or are fewer than `announced`.
     pub(crate) fn chunks(
         &self,
-        body: Incoming,
+        reply: Reply,
         announced: Option<u64>,
         until: Instant,
-    ) -> impl Stream<Item = Result<Bytes, RemoteError>> + Send + 'static {
+    ) -> impl Stream<Item = Result<Bytes, RemoteError>> + Send + use<> {
         let idle = self.deadlines.idle;
-        unfold(Some((body, announced)), move |state| async move {
-            let (mut body, left) = state?;
-            match chunk(&mut body, left, idle, until).await {
+        unfold(Some((reply, announced)), move |state| async move {
+            let (mut reply, left) = state?;
+            match chunk(&mut reply.body, left, idle, until).await {
                 Ok(Some(bytes)) => {
                     let left = left.map(|left| left.saturating_sub(bytes.len() as u64));
-                    Some((Ok(bytes), Some((body, left))))
+                    Some((Ok(bytes), Some((reply, left))))
                 }
-                Ok(None) => None,
+                Ok(None) => {
+                    reply.finish();
+                    None
+                }
                 Err(error) => Some((Err(error), None)),
             }
         })
     }
 
     /// The first `max` bytes of an answer that nobody needs in full, or fewer when it breaks. Reading to the end keeps the connection.
-    pub(crate) async fn glance(&self, body: Incoming, max: usize) -> Bytes {
-        let limited = http_body_util::Limited::new(body, max);
+    pub(crate) async fn glance(&self, mut reply: Reply, max: usize) -> Bytes {
+        let limited = http_body_util::Limited::new(&mut reply.body, max);
         match timeout(self.deadlines.answer, limited.collect()).await {
-            Ok(Ok(collected)) => collected.to_bytes(),
+            Ok(Ok(collected)) => {
+                reply.finish();
+                collected.to_bytes()
+            }
             _ => Bytes::new(),
+        }
+    }
+}
+
+impl Reply {
+    /// Its body has come to the end.
+    fn finish(self) {
+        if let Some(line) = self.line {
+            line.give_back();
         }
     }
 }
@@ -182,7 +202,7 @@ fn late(progress: &Progress, patience: Duration) -> RemoteError {
 }
 
 /// Names the trouble behind an error of the HTTP client.
-fn broken(error: &(dyn Error + 'static)) -> RemoteError {
+pub(crate) fn broken(error: &(dyn Error + 'static)) -> RemoteError {
     if let Some(ours) = find::<RemoteError>(error) {
         return ours.clone();
     }

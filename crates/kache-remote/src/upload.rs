@@ -25,7 +25,7 @@ pub(crate) fn byte_stream(content: &Content, pace: &Arc<Pace>) -> ByteStream {
     let len = usize::try_from(content.len()).unwrap_or(usize::MAX);
     match content {
         Content::Bytes(bytes) => ByteStream::new_with_size(paced(stream::iter(pieces(bytes.clone())), pace), len),
-        Content::File { path, len: bytes } => ByteStream::new_with_size(paced(file_chunks(path.clone(), *bytes), pace), len),
+        Content::File { path, len: bytes, md5: _ } => ByteStream::new_with_size(paced(file_chunks(path.clone(), *bytes), pace), len),
     }
 }
 
@@ -79,7 +79,8 @@ pub(crate) async fn md5(content: &Content) -> Result<String, RemoteError> {
     let content = content.clone();
     let digested = tokio::task::spawn_blocking(move || match content {
         Content::Bytes(bytes) => Ok(Md5::digest(&bytes)),
-        Content::File { path, len } => md5_of_file(&path, len),
+        Content::File { md5: Some(known), .. } => Ok(known.into()),
+        Content::File { path, len, md5: None } => md5_of_file(&path, len),
     });
     let digest = digested.await.map_err(|error| RemoteError::new(ErrorKind::Other, error.to_string()))??;
     Ok(base64::engine::general_purpose::STANDARD.encode(digest))
@@ -128,7 +129,7 @@ mod tests {
         for len in [0, 1, CHUNK_BYTES, 3 * CHUNK_BYTES + 5] {
             let bytes: Vec<u8> = (0..len).map(|i| (i % 251) as u8).collect();
             fs::write(&path, &bytes).unwrap();
-            let file = Content::File { path: path.clone(), len: len as u64 };
+            let file = Content::File { path: path.clone(), len: len as u64, md5: None };
             let memory = Content::Bytes(bytes.clone().into());
             for content in [&file, &file, &memory] {
                 assert_eq!(collect(content).await.unwrap(), bytes, "{len}");
@@ -152,11 +153,11 @@ mod tests {
         let path = dir.path().join("file");
         fs::write(&path, b"abc").unwrap();
         for (path, len) in [(path.clone(), 4), (dir.path().join("none"), 3)] {
-            let content = Content::File { path, len };
+            let content = Content::File { path, len, md5: None };
             assert_eq!(md5(&content).await.unwrap_err().kind(), ErrorKind::Disk);
             let error = collect(&content).await.unwrap_err().into_inner().unwrap();
             assert_eq!(error.downcast::<RemoteError>().unwrap().kind(), ErrorKind::Disk);
         }
-        assert_eq!(collect(&Content::File { path, len: 2 }).await.unwrap(), b"ab");
+        assert_eq!(collect(&Content::File { path, len: 2, md5: None }).await.unwrap(), b"ab");
     }
 }

@@ -7,6 +7,7 @@
 //! An index is a hint: what it leads to is checked by its key, and what is wrong in it costs a fetch that nobody wanted.
 
 use super::fetches::Purpose;
+use super::indexes::Unwritten;
 use super::lockfile::Lockfile;
 use super::session::{Hints, Scene, Session};
 use super::{Bucket, command};
@@ -15,11 +16,15 @@ use crate::toolchain::Toolchain;
 use futures_util::StreamExt as _;
 use kache_model::{Digest, Encoder};
 use kache_proto::Parent;
-use kache_remote::{Asked, BuildIndex, IndexEntry, ObjectName, Priority, fetch_build_index, put_build_index};
-use std::collections::HashSet;
+use kache_remote::{
+    Asked, BuildIndex, IndexEntry, ObjectName, Priority, PutOutcome, PutWhen, RemoteError, fetch_build_index, put_build_index,
+};
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 /// Artifacts fetched ahead for one session, at most.
 const MAX_AHEAD: usize = 10_000;
@@ -34,6 +39,15 @@ const WINDOW: u64 = 16 << 20;
 
 /// Artifacts under way at one time, whatever their size; small ones may be as many as the settings say.
 const AT_LEAST: u64 = 8;
+
+/// What an artifact of unknown size is taken for: about the average.
+const UNKNOWN_BYTES: u64 = 1 << 20;
+
+/// Pause before an index is tried again that couldn't be stored.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// For the bucket's first answers about a build that has ended.
+const LATE_HINTS: Duration = Duration::from_secs(60);
 
 /// What the window is counted in.
 const KIB: u64 = 1 << 10;
@@ -123,7 +137,8 @@ impl Bucket {
     /// Fetches what the store hasn't got, in the order of the index, until the session ends.
     async fn fetch_ahead(self: &Arc<Self>, session: &Session, index: BuildIndex) {
         let mut budget = self.store.usage().max_bytes / MAX_SHARE;
-        let affordable = |entry: &IndexEntry| match budget.checked_sub(entry.bytes) {
+        let cost = |entry: &IndexEntry| if entry.bytes == 0 { UNKNOWN_BYTES } else { entry.bytes };
+        let affordable = |entry: &IndexEntry| match budget.checked_sub(cost(entry)) {
             Some(left) => {
                 budget = left;
                 true
@@ -135,7 +150,7 @@ impl Bucket {
         let window = Semaphore::new((WINDOW / KIB) as usize);
         let all = futures_util::stream::iter(missing).for_each_concurrent(self.concurrency, async |entry| {
             // The semaphore is fair: whoever comes first in the index goes first. It is never closed.
-            let share = (entry.bytes / KIB).clamp(1, WINDOW / AT_LEAST / KIB);
+            let share = (cost(&entry) / KIB).clamp(1, WINDOW / AT_LEAST / KIB);
             let _share = window.acquire_many(share as u32).await;
             let asked = Asked { package: entry.package, key: entry.artifact };
             if !self.store.contains(&asked.key) && !self.fetches.is_running(&asked.key) {
@@ -148,28 +163,49 @@ impl Bucket {
         }
     }
 
-    /// Stores what a session used, for the next machine.
-    pub(super) async fn write_index(&self, session: &Session) {
+    /// Stores what a session used, for the next machine. A bucket in trouble is tried again and again.
+    pub(super) async fn write_index(&self, session: &Session, unwritten: &Unwritten) {
         let used = session.all_used().await;
+        if used.is_empty() || !session.looks_ahead() {
+            return;
+        }
+        let hints = timeout(LATE_HINTS, session.hints()).await.unwrap_or_default();
         // By now Cargo has written its lockfile, if it had none.
-        let (Some(names), Some(hints), false) = (Names::of(session), session.told(), used.is_empty()) else { return };
+        let Some(names) = Names::of(session) else { return };
         let keys: HashSet<_> = used.iter().map(|entry| entry.artifact).collect();
         self.uploads.settled(&keys).await;
-        let sized = used.into_iter().map(|entry| IndexEntry { bytes: self.sizes.get(&entry.artifact).unwrap_or(entry.bytes), ..entry });
-        let mut index = BuildIndex { toolchain: names.toolchain.clone(), host: names.host.clone(), entries: sized.collect() };
-        if let Some((_, own)) = hints.own.as_ref().filter(|(of, _)| *of == names) {
-            let known: HashSet<_> = own.entries.iter().map(|entry| entry.artifact).collect();
-            if keys.is_subset(&known) {
-                return;
-            }
+        let own = hints.own.as_ref().filter(|(of, _)| *of == names).map(|(_, own)| own);
+        let known: HashMap<_, _> = own.into_iter().flat_map(|own| &own.entries).map(|entry| (entry.artifact, entry.bytes)).collect();
+        if own.is_some() && keys.iter().all(|key| known.contains_key(key)) {
+            return;
+        }
+        let size = |entry: &IndexEntry| self.sizes.get(&entry.artifact).or_else(|| known.get(&entry.artifact).copied()).unwrap_or(0);
+        let entries = used.into_iter().map(|entry| IndexEntry { bytes: size(&entry), ..entry }).collect();
+        let mut index = BuildIndex { toolchain: names.toolchain.clone(), host: names.host.clone(), entries };
+        if let Some(own) = own {
             index = index.merge(own.clone());
         }
         tracing::debug!(command = ?session.command, entries = index.entries.len(), "storing the build index");
-        for name in [&names.own, &names.same_command, &names.any_command] {
-            if let Err(error) = put_build_index(&*self.remote, name, &index).await {
-                tracing::warn!(%error, "build index");
+        while let Err(error) = self.store_index(&names, &index, own.is_none()).await {
+            tracing::warn!(%error, "build index");
+            if !unwritten.failed(error.cause()) || !self.takes_uploads() {
+                return;
             }
+            self.uploads.pause(AGAIN).await;
         }
+    }
+
+    /// Under all its names. `first`: the bucket was seen to have none of this very build; if another machine was faster, both indexes are right.
+    async fn store_index(&self, names: &Names, index: &BuildIndex, first: bool) -> Result<(), RemoteError> {
+        let when = if first { PutWhen::Absent } else { PutWhen::Always };
+        if put_build_index(&*self.remote, &names.own, index, when).await? == PutOutcome::AlreadyThere {
+            let theirs = self.index(&names.own).await.unwrap_or_default();
+            put_build_index(&*self.remote, &names.own, &index.clone().merge(theirs), PutWhen::Always).await?;
+        }
+        for name in [&names.same_command, &names.any_command] {
+            put_build_index(&*self.remote, name, index, PutWhen::Always).await?;
+        }
+        Ok(())
     }
 }
 

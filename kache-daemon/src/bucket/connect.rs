@@ -2,13 +2,14 @@
 
 use super::Bucket;
 use super::check::Whereabouts;
+use crate::load::Load;
 use kache_config::{KeyPair, RemoteConfig};
 use kache_remote::{AwsOptions, ProvideCredentials, RemoteError, S3Options, S3Remote, aws_credentials};
 use kache_store::Store;
 use std::sync::Arc;
 
 /// Opens the bucket. To be called within the runtime. Nothing is sent yet: a bucket that is out of reach must not keep the daemon from starting.
-pub(crate) fn connect(remote: &RemoteConfig, store: &Arc<Store>) -> Result<Arc<Bucket>, RemoteError> {
+pub(crate) fn connect(remote: &RemoteConfig, store: &Arc<Store>, load: &Load) -> Result<Arc<Bucket>, RemoteError> {
     let options = S3Options {
         endpoint: remote.endpoint.clone(),
         region: remote.region.clone(),
@@ -20,7 +21,7 @@ pub(crate) fn connect(remote: &RemoteConfig, store: &Arc<Store>) -> Result<Arc<B
     };
     let s3 = Arc::new(S3Remote::new(options)?);
     let whereabouts = Whereabouts { s3, bucket: remote.bucket.clone(), region: remote.region.clone() };
-    Ok(Bucket::open(remote, whereabouts, Arc::clone(store)))
+    Ok(Bucket::open(remote, whereabouts, Arc::clone(store), load.watch()))
 }
 
 fn credentials(remote: &RemoteConfig) -> Arc<dyn ProvideCredentials> {

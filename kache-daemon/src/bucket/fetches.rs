@@ -3,15 +3,15 @@
 //! Promises: at most one GET of an artifact runs at a time; it goes on when nobody waits for it any more, and what arrived and was found to be sound is in
 //! the store before the waiters are woken.
 
-use super::Bucket;
+use super::{Bucket, remember};
 use kache_model::{ArtifactKey, BlobId, Output};
 use kache_remote::{Asked, Descriptor, ErrorKind, Intake, Limits, Priority, RemoteError, Unpacked, fetch_artifact};
 use kache_store::{Publication, StagedBlob, Store};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// The fetches that run, and what came of them.
@@ -21,7 +21,7 @@ pub(crate) struct Fetches {
     /// Artifacts that came from the bucket: whether ahead of demand, and whether they have been used.
     arrived: Mutex<HashMap<ArtifactKey, Arrival>>,
     /// Objects whose bytes were no good.
-    bad: Mutex<HashSet<ArtifactKey>>,
+    bad: Mutex<HashMap<ArtifactKey, ()>>,
     joined: AtomicU64,
     prefetched: AtomicU64,
     prefetch_used: AtomicU64,
@@ -31,7 +31,11 @@ pub(crate) struct Fetches {
 struct Arrival {
     ahead: bool,
     used: bool,
+    at: Instant,
 }
+
+/// Within this time after an artifact's arrival whoever waited for it together with its first user counts as served by the bucket, too.
+const TOGETHER: Duration = Duration::from_secs(60);
 
 /// One that somebody may wait for.
 #[derive(Clone, Debug)]
@@ -120,6 +124,7 @@ impl Fetches {
     pub(crate) fn used(&self, key: &ArtifactKey, joined: bool) -> Came {
         let mut arrived = self.arrived.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(arrival) = arrived.get_mut(key) else { return Came::Local };
+        let joined = joined && arrival.at.elapsed() < TOGETHER;
         if arrival.used && joined {
             self.joined.fetch_add(1, Ordering::Relaxed);
         }
@@ -132,7 +137,7 @@ impl Fetches {
 
     /// Whether the object in the bucket was seen to be no good: only replacing it mends that.
     pub(crate) fn was_bad(&self, key: &ArtifactKey) -> bool {
-        self.bad.lock().unwrap_or_else(PoisonError::into_inner).contains(key)
+        self.bad.lock().unwrap_or_else(PoisonError::into_inner).contains_key(key)
     }
 
     /// Fetches joined, artifacts fetched ahead, and those of them that were used.
@@ -151,7 +156,8 @@ impl Fetches {
         if ahead {
             self.prefetched.fetch_add(1, Ordering::Relaxed);
         }
-        self.arrived.lock().unwrap_or_else(PoisonError::into_inner).insert(key, Arrival { ahead, used: false });
+        let arrival = Arrival { ahead, used: false, at: Instant::now() };
+        remember(&mut self.arrived.lock().unwrap_or_else(PoisonError::into_inner), key, arrival);
     }
 
     fn running(&self) -> MutexGuard<'_, HashMap<ArtifactKey, Fetch>> {
@@ -174,6 +180,27 @@ impl Intake for Staging {
     }
 }
 
+/// Wakes those who wait for a fetch when it ends, however it does.
+struct Landing {
+    bucket: Arc<Bucket>,
+    key: ArtifactKey,
+    sender: watch::Sender<Option<Fetched>>,
+    fetched: Fetched,
+}
+
+impl Landing {
+    fn land(&mut self, fetched: Fetched) {
+        self.fetched = fetched;
+    }
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        self.bucket.fetches.running().remove(&self.key);
+        self.sender.send_replace(Some(self.fetched));
+    }
+}
+
 impl Bucket {
     /// Fetches an artifact into the store, or joins the fetch that is under way.
     pub(crate) fn fetch(self: &Arc<Self>, asked: Asked, purpose: Purpose) -> Fetch {
@@ -187,12 +214,13 @@ impl Bucket {
         running.insert(asked.key, fetch.clone());
         drop(running);
         let (bucket, progress) = (Arc::clone(self), Arc::clone(&fetch.progress));
+        let mut landing = Landing { bucket: Arc::clone(self), key: asked.key, sender, fetched: Fetched::Failed(ErrorKind::Other) };
         self.tasks.spawn(async move {
             let key = asked.key;
             let fetched = bucket.fetch_now(&asked, purpose.priority(), &progress).await.unwrap_or_else(|error| {
                 tracing::warn!(%error, "not fetched");
                 if error.kind().is_about_bytes() {
-                    bucket.fetches.bad.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
+                    remember(&mut bucket.fetches.bad.lock().unwrap_or_else(PoisonError::into_inner), key, ());
                 }
                 Fetched::Failed(error.kind())
             });
@@ -200,8 +228,7 @@ impl Bucket {
                 bucket.sizes.note(key, progress.load(Ordering::Relaxed));
                 bucket.fetches.note_arrival(key, purpose);
             }
-            bucket.fetches.running().remove(&key);
-            sender.send_replace(Some(fetched));
+            landing.land(fetched);
         });
         fetch
     }

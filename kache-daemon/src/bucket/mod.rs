@@ -17,7 +17,9 @@ mod check;
 mod command;
 mod connect;
 mod fetches;
+mod indexes;
 mod lockfile;
+mod queue;
 mod session;
 mod sizes;
 mod snapshot;
@@ -34,20 +36,25 @@ use crate::question::Question;
 use ahead::Names;
 use check::Whereabouts;
 use fetches::{Fetches, Purpose};
+use indexes::Indexes;
 use kache_config::{CompressionLevel, RemoteConfig, RemoteMode};
 use kache_model::{Artifact, ArtifactKey};
 use kache_proto::Request;
 use kache_remote::{Asked, IndexEntry, PackageName, Priority, Remote, fetch_known_inputs};
 use kache_rustc::Env;
 use kache_store::Store;
+use queue::Left;
 use serde::Serialize;
 use session::{Hints, Scene, Sessions};
 use sizes::Sizes;
+use std::collections::HashMap;
+use std::hash::Hash;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
-use uploads::{Left, Uploads};
+use uploads::Uploads;
 
 /// How often it is looked whether a session's Cargo is gone.
 const LOOK: Duration = Duration::from_millis(500);
@@ -92,7 +99,7 @@ pub(crate) struct Bucket {
     /// What runs beside the builds.
     tasks: TaskTracker,
     /// Indexes that are being written.
-    indexes: TaskTracker,
+    indexes: Arc<Indexes>,
     runtime: tokio::runtime::Handle,
 }
 
@@ -110,8 +117,8 @@ pub(crate) struct Unflushed {
 }
 
 impl Bucket {
-    /// Begins to work on what is queued. To be called within the runtime.
-    fn open(config: &RemoteConfig, whereabouts: Whereabouts, store: Arc<Store>) -> Arc<Self> {
+    /// Begins to work on what is queued, beside `compiles` compiles. To be called within the runtime.
+    fn open(config: &RemoteConfig, whereabouts: Whereabouts, store: Arc<Store>, compiles: watch::Receiver<usize>) -> Arc<Self> {
         let bucket = Arc::new(Self {
             settings: RwLock::new(config.into()),
             concurrency: config.concurrency.get() as usize,
@@ -124,12 +131,13 @@ impl Bucket {
             sizes: Sizes::default(),
             bad_level: Mutex::default(),
             tasks: TaskTracker::new(),
-            indexes: TaskTracker::new(),
+            indexes: Arc::default(),
             runtime: tokio::runtime::Handle::current(),
         });
         bucket.load_queue();
         bucket.runtime.spawn(Arc::clone(&bucket).watch_sessions());
         bucket.runtime.spawn(Arc::clone(&bucket).upload_all());
+        bucket.runtime.spawn(Arc::clone(&bucket).mind_the_load(compiles));
         bucket
     }
 
@@ -232,7 +240,11 @@ impl Bucket {
         let asking = fetch_known_inputs(&*self.remote, package, &question.unit, Priority::Demand);
         let known = match tokio::time::timeout(self.settings().wait, asking).await {
             Ok(Ok(Some(known))) => known,
-            Ok(Ok(None)) | Err(_) => return Vec::new(),
+            Ok(Ok(None)) => {
+                self.uploads.is_unknown(question.unit);
+                return Vec::new();
+            }
+            Err(_) => return Vec::new(),
             Ok(Err(error)) => {
                 tracing::warn!(%error, "input sets");
                 return Vec::new();
@@ -247,8 +259,10 @@ impl Bucket {
     fn ask_beside(self: &Arc<Self>, session: &Arc<Session>, question: &Arc<Question>, package: PackageName) {
         let (bucket, session, unit) = (Arc::clone(self), Arc::clone(session), question.unit);
         self.tasks.spawn(async move {
-            if let Ok(Some(_)) = fetch_known_inputs(&*bucket.remote, &package, &unit, Priority::Ahead).await {
-                session.heard(true);
+            match fetch_known_inputs(&*bucket.remote, &package, &unit, Priority::Ahead).await {
+                Ok(Some(_)) => session.heard(true),
+                Ok(None) => bucket.uploads.is_unknown(unit),
+                Err(error) => tracing::debug!(%error, "input sets"),
             }
         });
     }
@@ -314,8 +328,8 @@ impl Bucket {
     fn end(self: &Arc<Self>, sessions: Vec<Arc<Session>>) {
         for session in sessions {
             if self.takes_uploads() {
-                let bucket = Arc::clone(self);
-                self.indexes.spawn_on(async move { bucket.write_index(&session).await }, &self.runtime);
+                let (bucket, unwritten) = (Arc::clone(self), self.indexes.begin());
+                self.runtime.spawn(async move { bucket.write_index(&session, &unwritten).await });
             }
         }
     }
@@ -326,7 +340,7 @@ impl Bucket {
         self.wait_for_uploads(engine, timeout, |left| left.refused).await
     }
 
-    /// Waits until nothing is left but uploads of which `hopeless` is the number.
+    /// Waits until nothing is left but what `hopeless` counts.
     async fn wait_for_uploads(
         self: &Arc<Self>,
         engine: &Engine,
@@ -334,18 +348,19 @@ impl Bucket {
         hopeless: impl Fn(&Left) -> usize,
     ) -> Unflushed {
         let deadline = timeout.map(|timeout| tokio::time::Instant::now() + timeout);
-        self.uploads.hurry();
+        let _impatience = self.uploads.hurry();
+        self.remote.try_puts_again();
         let mut moved = self.uploads.watch();
         loop {
             self.end(self.sessions.take_ended());
-            let uploads = self.uploads.left();
+            let (uploads, indexes) = (self.uploads.left(), self.indexes.left());
             let left = Unflushed {
                 being_stored: engine.being_stored(),
                 queued_uploads: uploads.queued,
                 refused_uploads: uploads.refused,
-                indexes: self.indexes.len(),
+                indexes: indexes.queued,
             };
-            let over = uploads.queued == hopeless(&uploads) && left.being_stored == 0 && left.indexes == 0;
+            let over = left.being_stored == 0 && [uploads, indexes].iter().all(|left| left.queued == hopeless(left));
             if over || deadline.is_some_and(|deadline| tokio::time::Instant::now() >= deadline) {
                 return left;
             }
@@ -370,6 +385,16 @@ impl Bucket {
         let queued_uploads = self.uploads.left().queued;
         Snapshot { remote: self.remote.snapshot(), joined_fetches, prefetched, prefetch_used, queued_uploads }
     }
+}
+
+/// Entries of a map that only saves work: beyond that it begins anew, for this daemon runs for months.
+const MAX_REMEMBERED: usize = 100_000;
+
+fn remember<K: Eq + Hash, V>(map: &mut HashMap<K, V>, key: K, value: V) {
+    if map.len() >= MAX_REMEMBERED {
+        map.clear();
+    }
+    map.insert(key, value);
 }
 
 /// What the store's mark of a pending upload says: the level that the build asked for, 0 for none.

@@ -163,11 +163,6 @@ impl Session {
         told.ok().and_then(|told| told.clone()).unwrap_or_default()
     }
 
-    /// The hints, if they are there.
-    pub(crate) fn told(&self) -> Option<Arc<Hints>> {
-        self.hints.borrow().clone()
-    }
-
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,5 +1,6 @@
 //! How large artifacts are in the bucket, as far as this daemon has moved them: build indexes tell it to the next machine.
 
+use super::remember;
 use kache_model::ArtifactKey;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -11,7 +12,7 @@ pub(crate) struct Sizes(Mutex<HashMap<ArtifactKey, u64>>);
 impl Sizes {
     /// Notes one.
     pub(crate) fn note(&self, key: ArtifactKey, bytes: u64) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, bytes);
+        remember(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner), key, bytes);
     }
 
     /// What is known of one.

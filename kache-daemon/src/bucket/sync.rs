@@ -187,6 +187,7 @@ impl Bucket {
             return tally;
         }
         let of = missing.len() as u64;
+        let _impatience = self.uploads.hurry();
         let mut uploads = futures_util::stream::iter(missing)
             .map(|artifact| {
                 let bucket = Arc::clone(self);

@@ -3,164 +3,196 @@
 //! Promises: the queue is the store's marks of pending uploads, so it survives a restart, and a mark goes only when the object is known to be
 //! there or the artifact is gone; no answer waits for an upload; what fails is tried again, later and later.
 
-use super::Bucket;
+use super::queue::{Left, Next, Queue};
+use super::{Bucket, MAX_REMEMBERED};
 use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use kache_config::CompressionLevel;
 use kache_model::{ArtifactKey, Digest, Output, UnitKey};
-use kache_remote::{Descriptor, ErrorKind, KnownInputs, PackageName, PutOutcome, PutWhen, RemoteError, add_known_inputs, upload_artifact};
-use std::collections::{HashMap, HashSet};
+use kache_remote::{
+    Descriptor, ErrorKind, KnownInputs, PackageName, PutOutcome, PutWhen, RemoteError, add_known_inputs, set_packers, upload_artifact,
+};
+use std::collections::HashSet;
 use std::fs::File;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
-/// Uploads at once: packing takes a core each.
+/// Uploads at once: each holds an artifact's outputs open and its packed bytes on the disk.
 const AT_ONCE: usize = 8;
-/// Pause after an artifact's first failure; doubles.
-const FIRST_PAUSE: Duration = Duration::from_secs(2);
-/// Longest pause.
-const LAST_PAUSE: Duration = Duration::from_secs(300);
 
-/// The queue's state in memory.
+/// With more artifacts than this in the queue one is packed at a time even while rustc has all processors: the rest would take too long afterwards.
+const MANY: usize = 64;
+
+/// The queue, and who looks at it.
 #[derive(Debug, Default)]
 pub(crate) struct Uploads {
+    queue: Mutex<Queue>,
     /// There is something new, or somebody is impatient.
     wake: Notify,
-    queue: Mutex<Queue>,
-    /// Counts up when something left the queue or a round ended.
+    /// Counts up when something came, left or failed.
     moved: watch::Sender<u64>,
+    /// Those who wait for the queue's end.
+    impatient: AtomicUsize,
+    /// Tells whoever pauses that somebody has become impatient.
+    hurried: Notify,
+    memory: Mutex<Memory>,
 }
 
+/// What the bucket is known to have, or not to have.
 #[derive(Debug, Default)]
-struct Queue {
-    waiting: HashMap<ArtifactKey, Waiting>,
-    /// Numbers what comes.
-    came: u64,
-    /// Input sets that the bucket is known to have.
+struct Memory {
     told: HashSet<(UnitKey, Digest)>,
+    unknown: HashSet<UnitKey>,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Waiting {
-    /// First come, first served: a crate's dependents come after it.
-    came: u64,
-    /// zstd level that its build asked for.
-    level: Option<CompressionLevel>,
-    /// Why it is still here, and when it is tried again.
-    failed: Option<(ErrorKind, Instant)>,
-    tries: u32,
-}
+/// Somebody who waits for uploads, as long as this value lives.
+#[derive(Debug)]
+pub(crate) struct Impatience<'a>(&'a Uploads);
 
-impl Waiting {
-    fn is_refused(&self) -> bool {
-        self.failed.is_some_and(|(kind, _)| !kind.retryable() && kind != ErrorKind::BreakerOpen)
+impl Drop for Impatience<'_> {
+    fn drop(&mut self) {
+        self.0.impatient.fetch_sub(1, Ordering::Relaxed);
+        self.0.moved();
     }
-}
-
-/// What is left in the queue.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Left {
-    /// Artifacts that wait.
-    pub(crate) queued: usize,
-    /// Those of them that have failed since somebody was impatient.
-    pub(crate) failed: usize,
-    /// Those of them that failed for a reason that won't pass by itself.
-    pub(crate) refused: usize,
 }
 
 impl Uploads {
     /// Puts an artifact that bears the store's mark into the queue.
     pub(crate) fn add(&self, key: ArtifactKey, level: Option<CompressionLevel>) {
-        let mut queue = self.queue();
-        queue.came += 1;
-        let waiting = Waiting { came: queue.came, level, failed: None, tries: 0 };
-        queue.waiting.insert(key, waiting);
+        self.queue().add(key, level, Instant::now());
+        self.moved();
         self.wake.notify_one();
     }
 
     /// Empties the queue; the store's marks stay.
     pub(crate) fn forget(&self) {
-        self.queue().waiting.clear();
-        self.moved.send_modify(|count| *count += 1);
+        *self.queue() = Queue::default();
+        self.moved();
     }
 
-    /// Has everything tried again now.
-    pub(crate) fn hurry(&self) {
-        self.queue().waiting.values_mut().for_each(|waiting| waiting.failed = None);
+    /// Has everything tried again now, and nothing wait for rustc as long as the value lives.
+    pub(crate) fn hurry(&self) -> Impatience<'_> {
+        self.impatient.fetch_add(1, Ordering::Relaxed);
+        self.queue().hurry(Instant::now());
+        self.moved();
         self.wake.notify_one();
+        self.hurried.notify_waiters();
+        Impatience(self)
     }
 
-    /// What is left. Once the server has refused one, those that weren't tried because of that count as refused too.
+    /// Returns after `pause`, or earlier when somebody becomes impatient.
+    pub(crate) async fn pause(&self, pause: Duration) {
+        let _hurried = timeout(pause, self.hurried.notified()).await;
+    }
+
+    /// What is left.
     pub(crate) fn left(&self) -> Left {
-        let queue = self.queue();
-        let count = |which: &dyn Fn(&Waiting) -> bool| queue.waiting.values().filter(|waiting| which(waiting)).count();
-        let failed = count(&|waiting| waiting.failed.is_some());
-        let untried = count(&|waiting| waiting.failed.is_some_and(|(kind, _)| kind == ErrorKind::BreakerOpen));
-        let refused = count(&Waiting::is_refused);
-        Left { queued: queue.waiting.len(), failed, refused: if refused > 0 { refused + untried } else { 0 } }
+        self.queue().left()
     }
 
-    /// Returns when something has left the queue since the last look, or a round has ended.
+    /// Returns when something has come to the queue, left it or failed since the last look.
     pub(crate) fn watch(&self) -> watch::Receiver<u64> {
         self.moved.subscribe()
     }
 
-    /// Returns when none of `keys` waits any more, or only such as are refused.
+    /// Returns when none of `keys` waits any more, or only such as have failed.
     pub(crate) async fn settled(&self, keys: &HashSet<ArtifactKey>) {
         let mut moved = self.watch();
-        loop {
-            let waits = self.queue().waiting.iter().any(|(key, waiting)| keys.contains(key) && waiting.failed.is_none());
-            if !waits || moved.changed().await.is_err() {
-                return;
-            }
+        while self.queue().expects_any(keys) && moved.changed().await.is_ok() {}
+    }
+
+    /// The bucket has said that it knows nothing of `unit`.
+    pub(crate) fn is_unknown(&self, unit: UnitKey) {
+        let mut memory = self.memory();
+        if memory.unknown.len() >= MAX_REMEMBERED {
+            memory.unknown.clear();
         }
-    }
-
-    /// What is to be tried now, and when there will be more.
-    fn ready(&self) -> (Vec<ArtifactKey>, Option<Instant>) {
-        let (queue, now) = (self.queue(), Instant::now());
-        let due = |waiting: &Waiting| waiting.failed.is_none_or(|(_, again)| again <= now);
-        let mut ready: Vec<_> =
-            queue.waiting.iter().filter(|(_, waiting)| due(waiting)).map(|(key, waiting)| (waiting.came, *key)).collect();
-        ready.sort_unstable();
-        let later = queue.waiting.values().filter(|waiting| !due(waiting)).filter_map(|waiting| waiting.failed);
-        (ready.into_iter().map(|(_, key)| key).collect(), later.map(|(_, again)| again).min())
-    }
-
-    fn level(&self, key: &ArtifactKey) -> Option<CompressionLevel> {
-        self.queue().waiting.get(key).and_then(|waiting| waiting.level)
+        memory.unknown.insert(unit);
     }
 
     fn ended(&self, key: &ArtifactKey, failed: Option<ErrorKind>) {
-        let mut queue = self.queue();
-        match (failed, queue.waiting.get_mut(key)) {
-            (None, _) => drop(queue.waiting.remove(key)),
-            (Some(kind), Some(waiting)) => {
-                let pause = FIRST_PAUSE.saturating_mul(1 << waiting.tries.min(16)).min(LAST_PAUSE);
-                waiting.tries += 1;
-                waiting.failed = Some((kind, Instant::now() + pause));
-            }
-            (Some(_), None) => {}
+        let impatient = self.impatient.load(Ordering::Relaxed) > 0;
+        match failed {
+            None => self.queue().done(key, Instant::now()),
+            Some(kind) => self.queue().failed(key, kind, impatient, fastrand::f64(), Instant::now()),
         }
-        drop(queue);
+        self.moved();
+    }
+
+    fn moved(&self) {
         self.moved.send_modify(|count| *count += 1);
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Memory {
+    fn tell(&mut self, unit: UnitKey, set: Digest) {
+        if self.told.len() >= MAX_REMEMBERED {
+            self.told.clear();
+        }
+        self.told.insert((unit, set));
+        self.unknown.remove(&unit);
+    }
 }
 
 impl Bucket {
     /// Works on the queue until the daemon stops.
     pub(super) async fn upload_all(self: Arc<Self>) {
+        let mut under_way = FuturesUnordered::new();
         loop {
-            let (keys, later) = self.uploads.ready();
-            futures_util::stream::iter(keys).for_each_concurrent(AT_ONCE, |key| self.upload_one(key)).await;
+            self.heed_refusals();
+            let mut later = None;
+            while under_way.len() < AT_ONCE {
+                let next = self.uploads.queue().next(Instant::now());
+                match next {
+                    Next::Upload(key) => under_way.push(self.upload_one(key)),
+                    Next::Wait(until) => {
+                        later = until;
+                        break;
+                    }
+                }
+            }
             tokio::select! {
+                Some(()) = under_way.next() => {}
                 () = self.uploads.wake.notified() => {}
                 () = until(later) => {}
+            }
+        }
+    }
+
+    /// While every PUT would be refused, nothing is packed.
+    fn heed_refusals(&self) {
+        let Some((error, pause)) = self.remote.refuses_puts() else { return };
+        let now = Instant::now();
+        self.uploads.queue().put_off(error.cause(), now + pause, now);
+        self.uploads.moved();
+    }
+
+    /// Leaves the processors to rustc: as many artifacts are packed at once as there are processors on which none runs.
+    pub(super) async fn mind_the_load(self: Arc<Self>, mut compiles: watch::Receiver<usize>) {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let mut moved = self.uploads.watch();
+        loop {
+            let running = *compiles.borrow_and_update();
+            let impatient = self.uploads.impatient.load(Ordering::Relaxed) > 0;
+            let at_least = usize::from(self.uploads.left().queued > MANY);
+            set_packers(if impatient { processors } else { processors.saturating_sub(running).max(at_least) });
+            let changed = tokio::select! {
+                changed = compiles.changed() => changed,
+                changed = moved.changed() => changed,
+            };
+            if changed.is_err() {
+                return;
             }
         }
     }
@@ -172,7 +204,11 @@ impl Bucket {
         match self.upload(key).await {
             Ok(()) => self.off_the_queue(&key),
             Err(error) => {
-                tracing::warn!(%error, "not uploaded");
+                match error.kind() {
+                    // Why was said when the first one failed.
+                    ErrorKind::BreakerOpen => tracing::debug!(%error, "not uploaded"),
+                    _ => tracing::warn!(%error, "not uploaded"),
+                }
                 self.uploads.ended(&key, Some(error.cause()));
             }
         }
@@ -194,7 +230,7 @@ impl Bucket {
         let Some((descriptor, outputs)) = read.map_err(|error| RemoteError::new(ErrorKind::Other, error.to_string()))?? else {
             return Ok(());
         };
-        let level = self.uploads.level(&key).unwrap_or(self.settings().level).get();
+        let level = self.uploads.queue().level(&key).unwrap_or(self.settings().level).get();
         let (unit, set) = (descriptor.artifact.unit, descriptor.set.clone());
         let Some(package) = PackageName::new(&descriptor.artifact.package) else { return Ok(()) };
         let scratch = self.store.scratch();
@@ -202,9 +238,10 @@ impl Bucket {
         self.sizes.note(key, packed.len);
         tracing::debug!(%key, bytes = packed.len, already_there = outcome == PutOutcome::AlreadyThere, "uploaded");
         let id = set.id();
-        if !self.uploads.queue().told.contains(&(unit, id)) {
-            add_known_inputs(&*self.remote, &package, KnownInputs::new(unit, [set])).await?;
-            self.uploads.queue().told.insert((unit, id));
+        if !self.uploads.memory().told.contains(&(unit, id)) {
+            let first = self.uploads.memory().unknown.contains(&unit);
+            add_known_inputs(&*self.remote, &package, KnownInputs::new(unit, [set]), first).await?;
+            self.uploads.memory().tell(unit, id);
         }
         Ok(())
     }

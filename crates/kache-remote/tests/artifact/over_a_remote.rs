@@ -192,17 +192,17 @@ async fn known_inputs_grow_at_the_front_and_bad_ones_are_replaced() {
     let set = |name: &str| InputSet { files: vec![PortablePath(name.into())], ..InputSet::default() };
     let known = |names: &[&str]| KnownInputs::new(unit, names.iter().map(|name| set(name)));
     assert_eq!(fetch_known_inputs(&remote, &package, &unit, Priority::Demand).await.unwrap(), None);
-    add_known_inputs(&remote, &package, known(&["a"])).await.unwrap();
-    assert_eq!(add_known_inputs(&remote, &package, known(&["b"])).await.unwrap(), known(&["b", "a"]));
+    add_known_inputs(&remote, &package, known(&["a"]), true).await.unwrap();
+    assert_eq!(add_known_inputs(&remote, &package, known(&["b"]), true).await.unwrap(), known(&["b", "a"]));
     let puts = remote.counters().puts.get();
-    add_known_inputs(&remote, &package, known(&["a"])).await.unwrap();
-    add_known_inputs(&remote, &package, known(&[])).await.unwrap();
+    add_known_inputs(&remote, &package, known(&["a"]), false).await.unwrap();
+    add_known_inputs(&remote, &package, known(&[]), false).await.unwrap();
     assert_eq!(remote.counters().puts.get(), puts, "nothing new, nothing written");
     assert_eq!(fetch_known_inputs(&remote, &package, &unit, Priority::Demand).await.unwrap(), Some(known(&["b", "a"])));
     remote.memory.plant(&ObjectName::Inputs { package: package.clone(), unit }, "garbage");
     let error = fetch_known_inputs(&remote, &package, &unit, Priority::Demand).await.unwrap_err();
     assert_eq!((error.kind(), remote.counters().errors(ErrorKind::Corrupt)), (ErrorKind::Corrupt, 1));
-    assert_eq!(add_known_inputs(&remote, &package, known(&["c"])).await.unwrap(), known(&["c"]));
+    assert_eq!(add_known_inputs(&remote, &package, known(&["c"]), false).await.unwrap(), known(&["c"]));
 }
 
 #[tokio::test]
@@ -212,7 +212,7 @@ async fn a_build_index_is_stored_replaced_and_fetched() {
     let index = |host: &str| BuildIndex { host: host.into(), ..BuildIndex::default() };
     assert_eq!(fetch_build_index(&remote, &name, Priority::Ahead).await.unwrap(), None);
     for host in ["a", "b"] {
-        put_build_index(&remote, &name, &index(host)).await.unwrap();
+        put_build_index(&remote, &name, &index(host), PutWhen::Always).await.unwrap();
         assert_eq!(fetch_build_index(&remote, &name, Priority::Ahead).await.unwrap(), Some(index(host)));
     }
 }

@@ -62,7 +62,7 @@ async fn files_go_and_come_in_pieces() {
     fs::write(&path, &content).unwrap();
     for (seed, len) in [("all", content.len()), ("some", 70_000), ("none", 0)] {
         let name = artifact("serde", seed);
-        remote.put(&name, Content::File { path: path.clone(), len: len as u64 }, PutWhen::Absent).await.unwrap();
+        remote.put(&name, Content::File { path: path.clone(), len: len as u64, md5: None }, PutWhen::Absent).await.unwrap();
         assert_eq!(get(&remote, &name).await.unwrap().unwrap(), Bytes::copy_from_slice(&content[..len]), "{seed}");
     }
 }

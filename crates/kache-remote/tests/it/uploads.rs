@@ -14,7 +14,7 @@ async fn a_file_is_sent_with_its_length_and_md5_and_again_from_the_start() {
     std::fs::write(&path, &content).unwrap();
     let server = Scripted::list(vec![Act::Answer(refusal("500 Oops", "", "InternalError")), Act::Close(Vec::new()), ok("")]).await;
     let remote = remote(&server.endpoint);
-    let file = Content::File { path, len: content.len() as u64 };
+    let file = Content::File { path, len: content.len() as u64, md5: None };
     assert_eq!(remote.put(&artifact("serde", "a"), file, PutWhen::Absent).await.unwrap(), PutOutcome::Stored);
     let seen = server.seen();
     assert_eq!(seen.len(), 3);
@@ -93,7 +93,7 @@ async fn a_server_that_knows_no_conditions_is_asked_without() {
 async fn a_file_that_went_away_is_the_disks_fault_and_not_the_remotes() {
     let server = Scripted::list(vec![ok("")]).await;
     let remote = remote(&server.endpoint);
-    let gone = Content::File { path: "/nonexistent/file".into(), len: 3 };
+    let gone = Content::File { path: "/nonexistent/file".into(), len: 3, md5: None };
     let error = remote.put(&artifact("serde", "a"), gone, PutWhen::Always).await.unwrap_err();
     check_error(&error, ErrorKind::Disk, &["/nonexistent/file", "PUT http"]);
     assert_eq!(server.seen().len(), 0);
