@@ -1,7 +1,7 @@
 //! Secret keys and session tokens are never written down: not in the log at its most talkative, not in statistics, messages, or any file.
 
 use crate::bad_days::{configure, until_well};
-use crate::team::{build, flush, number, remote};
+use crate::team::{build, flush, program_of_credentials, remote};
 use kache_testkit::{Fault, FaultProxy, Machine, S3Server, When, http_get, samples, until};
 use std::fs;
 use std::path::Path;
@@ -54,6 +54,11 @@ impl Secrets {
 }
 
 fn check(settings: &[(&str, &str)], secrets: &[&str], faults: Vec<(When, Fault)>) {
+    check_with(settings, secrets, faults, |_| {});
+}
+
+/// `prepare` may put files into the machine's home.
+fn check_with(settings: &[(&str, &str)], secrets: &[&str], faults: Vec<(When, Fault)>, prepare: impl FnOnce(&Machine)) {
     let kinds = faults.len();
     let secrets = Secrets(secrets.iter().flat_map(|secret| spellings(secret)).collect());
     let server = S3Server::start();
@@ -62,6 +67,7 @@ fn check(settings: &[(&str, &str)], secrets: &[&str], faults: Vec<(When, Fault)>
     settings.extend([("KACHE_LOG", "trace"), ("RUST_LOG", "trace"), ("RUST_BACKTRACE", "1")]);
     let machine = Machine::idle_with(&settings);
     configure(&machine, &proxy.endpoint(), "wait_ms = 1000");
+    prepare(&machine);
     machine.start();
     let project = samples::pair(machine.path("a"));
     let mut logs = Vec::new();
@@ -71,10 +77,22 @@ fn check(settings: &[(&str, &str)], secrets: &[&str], faults: Vec<(When, Fault)>
             let (_, body) = http_get(&machine.socket(), target).unwrap();
             secrets.not_in(target, &body);
         }
-        for args in
-            [&["status"][..], &["stats"], &["stats", "--json"], &["flush", "--timeout", "1"], &["verify"], &["why"], &["why", "below"]]
-        {
-            let said = machine.kache(args);
+        for args in [
+            &["status"][..],
+            &["stats"],
+            &["stats", "--json"],
+            &["flush", "--timeout", "1"],
+            &["verify"],
+            &["why"],
+            &["why", "below"],
+            &["report"],
+            &["doctor"],
+            &["doctor", "--json"],
+            &["config", "show"],
+            &["list", "--json"],
+            &["sync", "--dry-run"],
+        ] {
+            let said = machine.kache_in(project.path()).args(args.iter().copied()).run();
             secrets.not_in(&format!("the output of {args:?}"), format!("{}{}", said.stdout, said.stderr).as_bytes());
         }
     };
@@ -94,7 +112,6 @@ fn check(settings: &[(&str, &str)], secrets: &[&str], faults: Vec<(When, Fault)>
         look(&machine);
     }
     assert!(remote(&machine)["errors"].as_object().unwrap().len() >= kinds, "{}", remote(&machine));
-    assert_eq!(number(&remote(&machine), "lists"), 0);
     machine.stop();
     assert!(machine.log().contains(&format!("/{}/artifacts/", S3Server::BUCKET)), "errors name objects");
     logs.push(machine.log());
@@ -137,4 +154,11 @@ fn a_session_token_is_never_written_down() {
         (When::any(), Fault::expired_token()),
     ];
     check(&session, &[S3Server::OWNER.secret_key, TOKEN], faults);
+}
+
+#[test]
+fn what_a_program_prints_as_credentials_is_never_written_down() {
+    let settings = [("KACHE_S3_PROFILE", "team")];
+    let faults = vec![(When::kind("GET"), Fault::expired_token()), (When::any(), Fault::internal_error())];
+    check_with(&settings, &[S3Server::OWNER.secret_key, TOKEN], faults, |machine| drop(program_of_credentials(machine, TOKEN)));
 }

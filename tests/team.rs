@@ -1,7 +1,9 @@
 //! Machines that share a bucket.
 
-use kache_testkit::{Machine, Outcomes, Outputs, Project, S3Server, S3User, samples};
+use crate::crowds;
+use kache_testkit::{Fault, FaultProxy, Machine, Outcomes, Outputs, Project, S3Server, S3User, When, samples};
 use serde_json::Value;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 /// Members' integration tests and the like, in debug and release as CI builds them.
@@ -42,6 +44,42 @@ pub(crate) fn build(machine: &Machine, project: &Project, args: &[&str]) -> Outc
 pub(crate) fn flush(machine: &Machine) {
     let flushed = machine.kache(&["flush", "--timeout", "300"]);
     assert!(flushed.status.success(), "{}{}\n{}", flushed.stdout, flushed.stderr, machine.log());
+}
+
+/// A profile `team` of the machine whose keys a program prints, each time with another session token that begins with `token`. Answers the file that
+/// grows by a line each time.
+pub(crate) fn program_of_credentials(machine: &Machine, token: &str) -> PathBuf {
+    let (program, asked) = (machine.path("credentials"), machine.path("asked"));
+    let S3User { access_key, secret_key } = S3Server::OWNER;
+    let answer = format!(r#"{{"Version":1,"AccessKeyId":"{access_key}","SecretAccessKey":"{secret_key}","SessionToken":"{token}%s"}}"#);
+    let script = format!("#!/bin/sh\necho >> {asked}\nprintf '{answer}' $(wc -l < {asked})\n", asked = asked.display());
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::create_dir_all(machine.home().join(".aws")).unwrap();
+    let config = format!("[profile team]\nregion = us-east-1\ncredential_process = {}\n", program.display());
+    std::fs::write(machine.home().join(".aws/config"), config).unwrap();
+    asked
+}
+
+#[test]
+fn credentials_that_expire_in_the_middle_of_a_build_are_looked_up_once_more() {
+    const UNITS: u64 = 12;
+    let server = S3Server::start();
+    let first = member(&server, S3Server::OWNER, &[]);
+    first.start();
+    assert_eq!(build(&first, &crowds::many(first.path("a"), UNITS), &["check"]).miss, UNITS);
+    flush(&first);
+    let proxy = FaultProxy::to(server.address());
+    let settings = [("KACHE_S3_BUCKET", S3Server::BUCKET), ("KACHE_S3_ENDPOINT", &proxy.endpoint()), ("KACHE_S3_PROFILE", "team")];
+    let machine = Machine::idle_with(&settings);
+    let asked = program_of_credentials(&machine, "t");
+    machine.start();
+    let expired = proxy.inject(When::kind("GET").of(".tar.zst").after(4).times(3), Fault::expired_token());
+    let seen = build(&machine, &crowds::many(machine.path("b"), UNITS), &["check"]);
+    assert_eq!((seen.remote_hit, seen.miss), (UNITS, 0), "{seen:?} {}\n{}", remote(&machine), machine.log());
+    assert_eq!(expired.times(), 3);
+    assert_eq!(std::fs::read_to_string(asked).unwrap().lines().count(), 2);
+    assert_eq!(number(&remote(&machine), "credential_loads"), 2, "{}", remote(&machine));
 }
 
 #[test]
