@@ -31,10 +31,17 @@ pub fn needs(build: &Build) -> Vec<Vec<usize>> {
     build.records.iter().enumerate().map(of).collect()
 }
 
-/// How long the build script `need` was at work before `unit` could begin, at most; nothing for other needs.
-fn at_work(build: &Build, need: usize, unit: usize) -> u64 {
-    let (need, unit) = (&build.records[need], &build.records[unit]);
-    if need.kind == Kind::BuildScript { unit.began_micros.saturating_sub(need.ended_micros) } else { 0 }
+/// How long each record was at work after it was compiled, at most: a build script until the first unit that needed it began, everything else not at
+/// all.
+fn at_work(build: &Build, needs: &[Vec<usize>]) -> Vec<u64> {
+    let mut work = vec![None; build.records.len()];
+    for (unit, needed) in needs.iter().enumerate() {
+        for need in needed.iter().copied().filter(|need| build.records[*need].kind == Kind::BuildScript) {
+            let until = build.records[unit].began_micros.saturating_sub(build.records[need].ended_micros);
+            work[need] = Some(work[need].map_or(until, |earlier: u64| earlier.min(until)));
+        }
+    }
+    work.into_iter().map(Option::unwrap_or_default).collect()
 }
 
 /// The chain of needs that took longest, first link first: on a machine with any number of processors, the build couldn't have been quicker.
@@ -44,8 +51,9 @@ pub fn critical_path(build: &Build, needs: &[Vec<usize>]) -> Vec<usize> {
     order.sort_by_key(|index| build.records[*index].began_micros);
     // What the chain up to a record took, and its last link but one; a need that isn't reckoned yet began in the same microsecond.
     let mut chains: Vec<Option<(u64, Option<usize>)>> = vec![None; number];
+    let at_work = at_work(build, needs);
     for index in order {
-        let known = needs[index].iter().filter_map(|need| Some((chains[*need]?.0 + at_work(build, *need, index), *need)));
+        let known = needs[index].iter().filter_map(|need| Some((chains[*need]?.0 + at_work[*need], *need)));
         let before = known.max_by_key(|(took, _)| *took);
         let took = build.records[index].took_micros() + before.map_or(0, |(took, _)| took);
         chains[index] = Some((took, before.map(|(_, need)| need)));

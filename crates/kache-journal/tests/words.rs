@@ -345,4 +345,9 @@ fn the_critical_path_is_the_chain_that_took_longest() {
     (script.kind, script.package) = (Kind::BuildScript, "late".into());
     let build = crate::build(1, vec![part(0, "long", &[], 9000), script, part(40, "late", &[], 100)]);
     assert_eq!(graph::critical_path(&build, &graph::needs(&build)), [1, 2]);
+    // Its run ends when the first unit that needs it begins, however long others waited for a processor.
+    let of = |number, name: &str, needs: &[&str], took| Record { package: "kernel".into(), ..part(number, name, needs, took) };
+    let script = Record { kind: Kind::BuildScript, ..of(1, "script", &[], 500) };
+    let build = crate::build(1, vec![script, of(2, "kernel", &[], 3000), of(40, "example", &[], 2000), part(41, "app", &["kernel"], 2500)]);
+    assert_eq!(graph::critical_path(&build, &graph::needs(&build)), [0, 1, 3]);
 }
