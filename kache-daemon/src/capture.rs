@@ -12,7 +12,7 @@ use crate::engine::Engine;
 use crate::files;
 use crate::lease::Lease;
 use crate::question::Question;
-use crate::restore::{interface, renew};
+use crate::restore::{detach, interface};
 use crate::sources::{Contents, NotStored, Observed, Read};
 use kache_journal::Kept;
 use kache_model::artifact::DepInfoText;
@@ -95,10 +95,8 @@ impl Engine {
             let path = dir.join(&expected.name);
             match files::stamp(&path) {
                 Ok(mut stamp) => {
-                    if question.inputs.incremental && expected.role == Role::Metadata && stamp.mtime < question.began {
-                        // rustc linked it from its session with its old mtime: Cargo would think nothing changed.
-                        renew(&path).map_err(|source| NotStored::Read { path: path.clone(), source })?;
-                        stamp = files::stamp(&path).map_err(|source| NotStored::Read { path: path.clone(), source })?;
+                    if question.inputs.incremental && expected.role == Role::Metadata {
+                        stamp = detach(question, &path).map_err(|source| NotStored::Read { path: path.clone(), source })?;
                     }
                     let open = File::open(&path).map_err(|source| NotStored::Read { path: path.clone(), source })?;
                     outputs.push(Taken { expected, path, stamp, open, blob: None });

@@ -388,10 +388,10 @@ impl Engine {
         }
     }
 
-    /// Who made the library at `path`: known from an earlier compile or restore, or just being made (Cargo starts dependents as soon as the
-    /// metadata is there).
+    /// Who made the library at `path`: just being made (Cargo starts dependents as soon as the metadata is there), or known from an earlier
+    /// compile or restore.
     pub(crate) fn origin(&self, path: &Path) -> Option<Origin> {
-        self.outputs.recall(&self.store, &self.files, path).or_else(|| self.inflight.origin(self, path))
+        self.inflight.origin(self, path).or_else(|| self.outputs.recall(&self.store, &self.files, path))
     }
 
     pub(crate) fn toolchain(&self, compiler: &Path, env: &Env, cwd: &Path) -> Result<Arc<Toolchain>, Bypass> {

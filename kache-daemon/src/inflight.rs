@@ -22,7 +22,6 @@ pub(crate) struct InFlights(Map);
 #[derive(Debug)]
 struct InFlight {
     question: Arc<Question>,
-    dep_info: Option<PathBuf>,
     /// The origin, and the metadata file that it was derived from.
     known: Mutex<Option<(FileStamp, Origin)>>,
 }
@@ -41,8 +40,7 @@ impl InFlights {
         let metadata = outputs.iter().find(|output| output.role == Role::Metadata);
         let path = metadata.map(|output| question.out_dir().join(&output.name));
         if let Some(path) = &path {
-            let dep_info = question.compile.dep_info_name().map(|name| question.out_dir().join(name));
-            let flight = InFlight { question: Arc::clone(question), dep_info, known: Mutex::new(None) };
+            let flight = InFlight { question: Arc::clone(question), known: Mutex::new(None) };
             self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone(), Arc::new(flight));
         }
         Entry { map: Arc::clone(&self.0), path }
@@ -58,7 +56,7 @@ impl InFlights {
         {
             return Some(origin.clone());
         }
-        let dep_info = std::fs::read(flight.dep_info.as_ref()?).ok()?;
+        let dep_info = std::fs::read(flight.question.dep_info_path()?).ok()?;
         let observed = engine.observed(&flight.question, Some(&dep_info)).ok()?;
         let metadata = std::fs::read(path).ok()?;
         let mut scanner = Scanner::new(&flight.question.roots);

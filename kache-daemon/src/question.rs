@@ -133,6 +133,11 @@ impl Question {
         self.absolute(&self.compile.out_dir)
     }
 
+    /// Where the dep-info goes, if one is asked for.
+    pub(crate) fn dep_info_path(&self) -> Option<PathBuf> {
+        self.compile.dep_info_name().map(|name| self.out_dir().join(name))
+    }
+
     /// What stays the same when the sources change: crate name and Cargo's `-C extra-filename`; for probes, which have none, the unit.
     pub(crate) fn slot(&self) -> String {
         let name = &self.compile.crate_name;

@@ -22,6 +22,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+const NANOS: i128 = 1_000_000_000;
+
 /// Why an artifact couldn't be put into place.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RestoreError {
@@ -127,6 +129,13 @@ fn touch(path: &Path) -> io::Result<()> {
     Ok(utimensat(CWD, path, &Timestamps { last_access: now, last_modification: now }, AtFlags::empty())?)
 }
 
+/// Sets the mtime to one that another file had.
+fn set_mtime(path: &Path, mtime: i128) -> io::Result<()> {
+    let part = |nanos: i128| i64::try_from(nanos).map_err(io::Error::other);
+    let mtime = Timespec { tv_sec: part(mtime.div_euclid(NANOS))?, tv_nsec: part(mtime.rem_euclid(NANOS))? };
+    Ok(utimensat(CWD, path, &Timestamps { last_access: mtime, last_modification: mtime }, AtFlags::empty())?)
+}
+
 /// The digest that dependents pin: of the `.rmeta`, else of the shared object, unless an incremental session shaped its bytes. `digest` looks
 /// an output's digest up by its role.
 pub(crate) fn interface(question: &Question, digest: impl Fn(Role) -> Option<Digest>) -> Option<Digest> {
@@ -162,10 +171,24 @@ pub(crate) fn write_replacing(path: &Path, text: &[u8]) -> io::Result<()> {
     written
 }
 
-/// Replaces a file by a copy of itself: new inode, stamped now by the kernel, same permissions.
-pub(crate) fn renew(path: &Path) -> io::Result<()> {
+/// Takes metadata that an incremental compile left off the inode that it shares with its session. rustc links that inode again, mtime and
+/// all, as long as nothing in it changes, and then nothing would tell the next library from this one.
+///
+/// The copy's mtime is that of the metadata, or of the dep-info, which rustc wrote just before, where the metadata was linked with an old
+/// one: newer than all that was made before this compile, and older than dependents that were started on its early notice and are done.
+pub(crate) fn detach(question: &Question, path: &Path) -> io::Result<FileStamp> {
+    let dep_info = question.dep_info_path().and_then(|path| files::stamp(&path).ok());
+    let written = dep_info.map_or(i128::MIN, |dep_info| dep_info.mtime).max(files::stamp(path)?.mtime);
+    renew(path, (written >= question.began).then_some(written))?;
+    files::stamp(path)
+}
+
+/// Replaces a file by a copy of itself: new inode, same permissions, with that mtime, else stamped now by the kernel.
+fn renew(path: &Path, mtime: Option<i128>) -> io::Result<()> {
     let temporary = temporary_beside(path);
-    let copied = std::fs::copy(path, &temporary).and_then(|_| std::fs::rename(&temporary, path));
+    let copied = std::fs::copy(path, &temporary)
+        .and_then(|_| mtime.map_or(Ok(()), |mtime| set_mtime(&temporary, mtime)))
+        .and_then(|()| std::fs::rename(&temporary, path));
     if copied.is_err() {
         let _gone = std::fs::remove_file(&temporary);
     }
@@ -191,10 +214,12 @@ mod tests {
         std::fs::write(&session, "m").unwrap();
         std::fs::hard_link(&session, &output).unwrap();
         let before = files::stamp(&session).unwrap();
-        renew(&output).unwrap();
+        renew(&output, None).unwrap();
         assert_eq!(std::fs::read(&output).unwrap(), b"m");
         assert_ne!(files::stamp(&output).unwrap().inode, before.inode);
         assert_eq!(files::stamp(&session).unwrap().mtime, before.mtime);
+        renew(&output, Some(before.mtime)).unwrap();
+        assert_eq!(files::stamp(&output).unwrap().mtime, before.mtime);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
     }
 }

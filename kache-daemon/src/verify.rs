@@ -4,7 +4,7 @@
 
 use crate::engine::Engine;
 use crate::question::Question;
-use crate::restore::{interface, renew};
+use crate::restore::{detach, interface};
 use crate::sources::Contents;
 use kache_model::{Artifact, Digest, FileStamp, Role};
 use kache_proto::{Report, Status};
@@ -56,7 +56,7 @@ pub(crate) fn compare(engine: &Engine, question: &Question, contents: Contents, 
     for expected in question.compile.expected_outputs() {
         let path = question.out_dir().join(&expected.name);
         if question.inputs.incremental && expected.role == Role::Metadata {
-            let _best_effort = renew(&path);
+            let _best_effort = detach(question, &path);
         }
         if let Ok(Some((stamp, digest))) = engine.files.digest(&path) {
             made.push(Made { path, name: expected.name, role: expected.role, stamp, digest });
