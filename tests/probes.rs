@@ -1,6 +1,6 @@
 //! What build scripts ask of rustc through the wrapper is cached like any compile, its failure included.
 
-use kache_testkit::{Machine, run, samples};
+use kache_testkit::{Binaries, Cargo, Machine, Project, run, samples};
 
 /// Asks rustc in all the ways that build scripts do and hands the answers to the program.
 const BUILD: &str = r#"use std::{env, io::Write, path::PathBuf, process::{Command, Stdio}};
@@ -91,6 +91,32 @@ fn queries_are_answered_from_memory() {
     machine.restores(&project, &["build"]);
     let after = machine.stats();
     assert!(after.queries_answered > before.queries_answered);
+}
+
+/// `rustc ARGS…` through the shim, as somebody in that directory would call it who is a build script.
+fn probing(machine: &Machine, directory: &std::path::Path, args: &[&str]) -> Cargo {
+    let rustc = machine.plain(directory).program("rustup").args(["which", "rustc"]).ok().stdout;
+    let shim = machine.plain(directory).program(Binaries::get().shim()).args([rustc.trim()]).args(args.iter().copied());
+    ["OUT_DIR", "TARGET", "HOST", "NUM_JOBS"].into_iter().fold(shim, |shim, name| shim.env(name, directory.join("out")))
+}
+
+#[test]
+fn what_an_earlier_probe_left_is_no_answer_of_the_next() {
+    let machine = Machine::new();
+    let project = Project::with(machine.path("a"), &[("a.rs", "pub mod x {}\n"), ("b.rs", "mod c; pub fn f( {}\n"), ("c.rs", "")]);
+    std::fs::create_dir(project.file("out")).unwrap();
+    let probe = |source: &str, out: &str| {
+        let args = ["--crate-name=pr", "--crate-type=lib", "--emit=dep-info,metadata", "--out-dir", out, source];
+        probing(&machine, project.path(), &args).run().status.code()
+    };
+    assert_eq!((probe("a.rs", "out"), probe("b.rs", "out")), (Some(0), Some(1)));
+    project.write("b.rs", "mod c; pub fn f() {}\n");
+    assert_eq!(probe("b.rs", "out"), Some(0), "the failure was not that of a.rs's contents");
+
+    project.write("b.rs", "mod c; pub fn f() -> Nothing {}\n");
+    std::fs::create_dir(project.file("clean")).unwrap();
+    assert_eq!((probe("a.rs", "out"), probe("b.rs", "out"), probe("b.rs", "clean")), (Some(0), Some(1), Some(1)));
+    assert!(!project.file("clean/libpr.rmeta").exists(), "b.rs has no metadata");
 }
 
 #[test]

@@ -11,6 +11,7 @@ use crate::bucket;
 use crate::engine::Engine;
 use crate::files;
 use crate::lease::Lease;
+use crate::leftovers::Leftovers;
 use crate::question::Question;
 use crate::restore::{detach, interface};
 use crate::sources::{Contents, NotStored, Observed, Read};
@@ -85,6 +86,7 @@ impl Engine {
         status: i32,
         lease: Lease,
         continued_session: bool,
+        leftovers: &Leftovers,
     ) -> Result<Captured, NotStored> {
         if report.truncated {
             return Err(NotStored::Truncated);
@@ -93,7 +95,7 @@ impl Engine {
         let mut outputs = Vec::new();
         for expected in question.compile.expected_outputs() {
             let path = dir.join(&expected.name);
-            match files::stamp(&path) {
+            match leftovers.made(&path) {
                 Ok(mut stamp) => {
                     if question.inputs.incremental && expected.role == Role::Metadata {
                         stamp = detach(question, &path).map_err(|source| NotStored::Read { path: path.clone(), source })?;
@@ -106,7 +108,8 @@ impl Engine {
             }
         }
         let dep_info = question.compile.dep_info_name().and_then(|name| {
-            let text = std::fs::read(dir.join(&name)).ok()?;
+            let path = dir.join(&name);
+            let text = leftovers.made(&path).and_then(|_| std::fs::read(&path)).ok()?;
             Some(DepInfoText { name, text })
         });
         if dep_info.is_none() && question.compile.dep_info_name().is_some() && !self.is_closed(question) {

@@ -22,6 +22,7 @@ use crate::files::{self, Files};
 use crate::inflight::{Entry, InFlights};
 use crate::journal::{Call, Ended, Journal};
 use crate::lease::{Lease, Leases, Waiter};
+use crate::leftovers::Leftovers;
 use crate::linker::Linkers;
 use crate::load::{Load, Running};
 use crate::outputs::{Origin, Outputs};
@@ -105,7 +106,7 @@ pub(crate) struct Ticket {
 #[derive(Debug)]
 enum Task {
     Query(Digest),
-    Compile { question: Arc<Question>, lease: Lease, continued_session: bool, _inflight: Entry },
+    Compile { question: Arc<Question>, lease: Lease, continued_session: bool, leftovers: Leftovers, _inflight: Entry },
     Verify { question: Arc<Question>, read: Box<Read>, held: Held, _inflight: Entry },
 }
 
@@ -233,7 +234,8 @@ impl Engine {
         let continued_session = continues_session(&question);
         question.call.compiles(&question);
         let inflight = self.inflight.begin(&question);
-        let task = Task::Compile { question, lease, continued_session, _inflight: inflight };
+        let leftovers = Leftovers::before(&question);
+        let task = Task::Compile { question, lease, continued_session, leftovers, _inflight: inflight };
         Answer::Compile(Box::new(Ticket { task, asked: start.elapsed(), _running: self.load.begin() }), plan)
     }
 
@@ -350,7 +352,7 @@ impl Engine {
                 question.call.ended(&question, Ended::hit(Outcome::LocalHit, &held, Moved::default(), *read));
                 None
             }
-            Task::Compile { question, lease, continued_session, _inflight } => {
+            Task::Compile { question, lease, continued_session, leftovers, _inflight } => {
                 let rustc = Duration::from_millis(report.wall_millis);
                 let code = match report.status {
                     Status::Code(code) if code == 0 || question.compile.shape == Shape::Probe => code,
@@ -360,7 +362,7 @@ impl Engine {
                         return None;
                     }
                 };
-                let captured = self.capture(&question, report, code, lease, continued_session);
+                let captured = self.capture(&question, report, code, lease, continued_session, &leftovers);
                 self.stats.compiled(Outcome::Miss, asked + start.elapsed(), rustc);
                 question.call.ended(&question, Ended::miss(rustc, captured.as_ref()));
                 captured.map_err(|reason| log_not_stored(&question, &reason)).ok()

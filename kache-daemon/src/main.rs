@@ -19,6 +19,7 @@ mod http;
 mod inflight;
 mod journal;
 mod lease;
+mod leftovers;
 mod linker;
 mod load;
 mod log;
