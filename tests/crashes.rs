@@ -1,7 +1,9 @@
 //! Killed daemons, killed builds, killed leaders: no failure, no wrong output, nothing left behind.
 
+use crate::odd_invocations::archive;
 use kache_testkit::{Cargo, Machine, Outputs, Project, run, samples, until};
 use rustix::process::{Pid, Signal, kill_process_group};
+use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::Child;
 use std::time::Duration;
@@ -149,6 +151,76 @@ fn a_source_that_changes_while_it_is_compiled_is_not_stored() {
         let seen = machine.build(&project, &["build"]);
         assert_eq!((seen.hits(), seen.miss), (2, 1), "only the libraries are known");
         assert_eq!(run(project.file("target/debug/prog")), "1\n");
+    }
+}
+
+#[test]
+fn a_directory_that_is_swapped_while_its_sources_are_compiled_is_seen() {
+    for by_link in [true, false] {
+        let machine = Machine::new();
+        let project = held(&machine, "a");
+        project.edit(
+            "src/main.rs",
+            "fn main() { println!(\"{}\", ",
+            "#[path = \"../gen/x.rs\"]\nmod x;\nfn main() { println!(\"{} {}\", x::N, ",
+        );
+        project.write("v1/x.rs", "pub const N: u8 = 1;\n").write("v2/x.rs", "pub const N: u8 = 2;\n");
+        let point_at = |version: &str| match by_link {
+            true => symlink(version, project.file("link")).and_then(|()| std::fs::rename(project.file("link"), project.file("gen"))),
+            false => std::fs::rename(project.file(version), project.file("gen")),
+        };
+        point_at("v1").unwrap();
+        let child = start_held(&machine, &project);
+        if !by_link {
+            project.rename("gen", "v1");
+        }
+        point_at("v2").unwrap();
+        std::fs::remove_file(machine.path("hold")).unwrap();
+        assert!(holding(&machine, &project).finish(child).status.success());
+        project.remove("target");
+        machine.build(&project, &["build"]);
+        assert_eq!(run(project.file("target/debug/prog")), "2 1\n", "by link: {by_link}");
+    }
+}
+
+#[test]
+fn what_appears_beside_sources_while_they_are_compiled_does_not_matter() {
+    let machine = Machine::new();
+    let project = held(&machine, "a");
+    let child = start_held(&machine, &project);
+    // As editors save: beside, then by rename.
+    project.write("src/.other.rs.swp", "").write("notes/today.md", "").rename("src/.other.rs.swp", "src/other.rs");
+    project.write("Makefile.new", "").rename("Makefile.new", "Makefile");
+    std::fs::remove_file(machine.path("hold")).unwrap();
+    assert!(holding(&machine, &project).finish(child).status.success());
+    machine.settle();
+    project.remove("target");
+    machine.restores(&project, &["build"]);
+}
+
+#[test]
+fn a_native_library_that_changes_while_its_user_is_compiled_is_not_stored() {
+    let machine = Machine::new();
+    let project = held(&machine, "a");
+    project.edit(
+        "src/main.rs",
+        "fn main() { println!(\"{}\", ",
+        "unsafe extern \"C\" { fn number() -> i32; }\nfn main() { println!(\"{} {}\", unsafe { number() }, ",
+    );
+    let dir = project.file("native");
+    let script =
+        format!("println!(\"cargo::rustc-link-search=native={}\"); println!(\"cargo::rustc-link-lib=static=number\");", dir.display());
+    project.write("build.rs", format!("fn main() {{ println!(\"cargo::rerun-if-changed=build.rs\"); {script} }}\n"));
+    archive(&machine, &dir, 1);
+    let child = start_held(&machine, &project);
+    archive(&machine, &dir, 2);
+    std::fs::remove_file(machine.path("hold")).unwrap();
+    assert!(holding(&machine, &project).finish(child).status.success());
+    for number in [1, 2] {
+        archive(&machine, &dir, number);
+        project.remove("target");
+        machine.build(&project, &["build"]);
+        assert_eq!(run(project.file("target/debug/prog")), format!("{number} 1\n"));
     }
 }
 

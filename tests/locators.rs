@@ -192,3 +192,23 @@ fn data_below_a_declared_directory_may_lie_elsewhere() {
     assert_eq!(compiled("elsewhere", "two", Some("elsewhere")), 1);
     assert_eq!(compiled("here", "one", Some("elsewhere")), 1, "not below what is declared");
 }
+
+#[test]
+fn a_directory_in_a_configuration_flag_counts_as_it_is() {
+    let machine = Machine::new();
+    let first = machine.path("a");
+    let project = samples::program(&first, &format!("fn main() {{ println!(\"{{}}\", cfg!(dir = {:?})); }}\n", first.display()));
+    project.write(
+        "build.rs",
+        "fn main() { println!(\"cargo::rerun-if-changed=build.rs\\ncargo::rustc-cfg=dir={:?}\", std::env::var(\"CARGO_MANIFEST_DIR\").unwrap()); }\n",
+    );
+    machine.build(&project, &["build"]);
+    assert_eq!(run(project.file("target/debug/prog")), "true\n");
+    let other = project.copy_to(machine.path("b"));
+    other.remove("target");
+    machine.build(&other, &["build"]);
+    assert_eq!(run(other.file("target/debug/prog")), "false\n");
+    project.remove("target");
+    machine.restores(&project, &["build"]);
+    assert_eq!(run(project.file("target/debug/prog")), "true\n");
+}

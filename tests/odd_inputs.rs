@@ -4,7 +4,7 @@ use kache_testkit::{Binaries, Cargo, Machine, Outcomes, Outputs, Place, run, sam
 use std::path::Path;
 
 /// `rustc ARGS…` through the shim, in a directory of the machine's.
-fn rustc(machine: &Machine, directory: &Path, args: &[&str]) -> Cargo {
+pub(crate) fn rustc(machine: &Machine, directory: &Path, args: &[&str]) -> Cargo {
     let rustc = machine.plain(directory).program("rustup").args(["which", "rustc"]).ok().stdout;
     machine.plain(directory).program(Binaries::get().shim()).args([rustc.trim()]).args(args.iter().copied()).env("RUSTC_BOOTSTRAP", "1")
 }

@@ -1,6 +1,7 @@
 //! Invocations out of the ordinary: cached where they are understood, bypassed with a named reason where not, and right in either case.
 
-use kache_testkit::{Cargo, Machine, Outcomes, Project, run, samples};
+use crate::odd_inputs::rustc;
+use kache_testkit::{Built, Cargo, Machine, Outcomes, Project, run, samples};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -86,7 +87,8 @@ fn with_archive(machine: &Machine) -> Project {
     )
 }
 
-fn archive(machine: &Machine, directory: &Path, number: u32) {
+/// Makes `libnumber.a` in that directory.
+pub(crate) fn archive(machine: &Machine, directory: &Path, number: u32) {
     fs::create_dir_all(directory).unwrap();
     let script = format!(
         "echo 'int number(void) {{ return {number}; }}' | cc -x c -c -o n.o - && rm -f libnumber.a && ar crsD libnumber.a n.o && rm n.o"
@@ -186,6 +188,58 @@ fn coverage_is_restored_in_place_and_never_shared_between_paths() {
     assert_eq!(coverage(&project).compiled(), 0);
     let other = project.copy_to(machine.path("b"));
     assert_eq!(coverage(&other).hits(), 0, "coverage maps name absolute paths");
+}
+
+#[test]
+fn another_output_directory_is_spoken_of_by_its_own_name() {
+    let machine = Machine::new();
+    let project = Project::with(machine.path("a"), &[("m.rs", "pub fn f() {}\n")]);
+    let absolute = project.file("three").display().to_string();
+    for dir in ["one", "two", &absolute] {
+        fs::create_dir(project.file(dir)).unwrap();
+        let common = ["--crate-type=lib", "--emit=dep-info,link", "--error-format=json", "--json=artifacts", "--out-dir", dir, "m.rs"];
+        for round in ["compiled", "restored"] {
+            let (built, seen) = machine.watch(|| rustc(&machine, project.path(), &common).ok());
+            machine.settle();
+            assert_eq!((seen.miss, seen.hits()), if round == "compiled" { (1, 0) } else { (0, 1) }, "{dir}: {seen:?}");
+            assert!(built.stderr.contains(&format!("\"{dir}/libm.rlib\"")), "{round} in {dir}: {}", built.stderr);
+            let dep_info = project.read(&format!("{dir}/m.d"));
+            assert!(dep_info.starts_with(&format!("{dir}/m.d: m.rs\n")), "{round} in {dir}: {dep_info}");
+            fs::remove_file(project.file(dir).join("m.d")).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_missing_output_directory_is_the_error_that_it_is() {
+    let machine = Machine::new();
+    let project = Project::with(machine.path("a"), &[("m.rs", "pub fn f() {}\n")]);
+    let compile = rustc(&machine, project.path(), &["--crate-type=lib", "--emit=dep-info,metadata", "--out-dir=out", "m.rs"]);
+    fs::create_dir(project.file("out")).unwrap();
+    compile.ok();
+    machine.settle();
+    project.remove("out");
+    assert_eq!(compile.fails().stderr, rustc_alone(&machine, &compile).stderr);
+}
+
+#[test]
+fn a_variable_that_is_no_text_is_not_an_unset_one() {
+    let machine = Machine::new();
+    let project = Project::with(machine.path("a"), &[("m.rs", "pub const X: Option<&str> = option_env!(\"ODD\");\n")]);
+    let compile = rustc(&machine, project.path(), &["--crate-type=lib", "--emit=dep-info,metadata", "--out-dir=.", "m.rs"]);
+    let odd = compile.clone().env("ODD", <std::ffi::OsString as std::os::unix::ffi::OsStringExt>::from_vec(vec![0xff]));
+    compile.ok();
+    machine.settle();
+    assert_eq!(odd.fails().stderr, rustc_alone(&machine, &odd).stderr);
+    assert_eq!(machine.watch(|| compile.ok()).1.hits(), 1);
+}
+
+/// The same without kache.
+fn rustc_alone(machine: &Machine, compile: &Cargo) -> Built {
+    machine.stop();
+    let built = compile.run();
+    machine.start();
+    built
 }
 
 #[test]

@@ -120,6 +120,22 @@ fn what_an_earlier_probe_left_is_no_answer_of_the_next() {
 }
 
 #[test]
+fn a_failure_that_is_not_the_sources_is_not_remembered() {
+    let machine = Machine::new();
+    let project = Project::with(machine.path("a"), &[("a.rs", "pub fn f() {}\n"), ("b.rs", "mod c;\npub fn f() {}\n")]);
+    let probe = |source: &str, out: &str| {
+        let args = ["--crate-name=pr", "--crate-type=lib", "--emit=dep-info,metadata", "--out-dir", out, source];
+        probing(&machine, project.path(), &args).run().status.code()
+    };
+    assert_eq!(probe("a.rs", "out"), Some(1), "there is no such directory");
+    std::fs::create_dir(project.file("out")).unwrap();
+    assert_eq!(probe("a.rs", "out"), Some(0));
+    assert_eq!(probe("b.rs", "out"), Some(1), "there is no c.rs");
+    project.write("c.rs", "");
+    assert_eq!(probe("b.rs", "out"), Some(0));
+}
+
+#[test]
 fn another_source_on_standard_input_is_another_probe() {
     let machine = Machine::new();
     let rustc = machine.plain(std::path::Path::new("/")).program("sh");

@@ -4,7 +4,7 @@
 //! metadata in `check` builds, dependents ask for its digest, build scripts remove what their probes left), and the rest is opened.
 //! Behind the reply, the rest (programs, libraries of code) is copied and hashed, and all is published.
 //!
-//! Promise: published bytes are the bytes that rustc left; an output that changed in between is not published.
+//! Promise: published bytes are the bytes that rustc left; an output that changed in between is not published, nor one that stood there before.
 
 use crate::archive;
 use crate::bucket;
@@ -91,6 +91,13 @@ impl Engine {
         if report.truncated {
             return Err(NotStored::Truncated);
         }
+        if streams::names_file(&report.stderr) {
+            return Err(NotStored::NamesFile);
+        }
+        // A macro may fail for whatever it looked at.
+        if status != 0 && (question.closure.runs_macros || status != 1 || !streams::fails_by_source(&report.stderr)) {
+            return Err(NotStored::FailedOtherwise);
+        }
         let dir = question.out_dir();
         let mut outputs = Vec::new();
         for expected in question.compile.expected_outputs() {
@@ -115,7 +122,7 @@ impl Engine {
         if dep_info.is_none() && question.compile.dep_info_name().is_some() && !self.is_closed(question) {
             return Err(NotStored::NoDepInfo("rustc wrote none".into()));
         }
-        let observed = self.observed(question, dep_info.as_ref().map(|dep_info| dep_info.text.as_slice()))?;
+        let observed = self.confirmed(question, dep_info.as_ref().map(|dep_info| dep_info.text.as_slice()))?;
         for taken in &mut outputs {
             if !can_wait(question, taken.expected.role) {
                 taken.blob = Some(self.take(question, taken, &taken.path)?);

@@ -8,7 +8,7 @@
 //!          lease: somebody compiles this already? wait for it and ask again
 //!          look into the bucket, if there is one: fetched → restore, replay                        HIT
 //!          plan ........................... the shim runs rustc                                    MISS
-//! finish   rustc failed → nothing is stored (a probe's failure is a result like any other)
+//! finish   rustc failed → nothing is stored (a probe's failure is a result like any other, if its source is to blame)
 //!          capture what dependents need, then the shim may exit
 //! publish  behind the reply: hash, scan for machine-local paths, store
 //! ```
@@ -346,7 +346,7 @@ impl Engine {
                 None
             }
             Task::Verify { question, read, held, _inflight } => {
-                let differed = verify::compare(self, &question, read.contents, &held, &report);
+                let differed = verify::compare(self, &question, &held, &report);
                 self.stats.verified(differed);
                 self.stats.hit(Outcome::LocalHit, Moved::default(), Duration::ZERO, asked);
                 question.call.ended(&question, Ended::hit(Outcome::LocalHit, &held, Moved::default(), *read));
@@ -429,11 +429,10 @@ fn closed(compile: &Compile, request: &Request) -> bool {
 
 /// A daemon outside a container sees other files under the same names.
 fn same_filesystem(request: &Request) -> Result<(), Bypass> {
-    let seen = files::look(&request.cwd).ok().flatten().and_then(files::Found::stamp);
-    match seen {
-        Some(stamp) if (stamp.device, stamp.inode) == request.cwd_id => Ok(()),
-        _ => Err(Bypass::new(BypassReason::OtherFilesystem, request.cwd.display().to_string())),
+    if files::is_at(&request.cwd, request.cwd_id) {
+        return Ok(());
     }
+    Err(Bypass::new(BypassReason::OtherFilesystem, request.cwd.display().to_string()))
 }
 
 /// Whether rustc will go on from an incremental session that is there already.

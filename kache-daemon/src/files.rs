@@ -13,6 +13,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Younger than this, a stamp proves nothing. The kernel's file clock ticks every 1 to 10 ms, network filesystems are coarser.
 const RACY_NANOS: i128 = 50_000_000;
 
+/// The same where stamps are whole seconds (ext4 with small inodes, HFS+, some NFS), or every second one (FAT).
+const COARSE_NANOS: i128 = 2_000_000_000;
+
 /// Above this many files the memo starts afresh; about 100 bytes each beside the path.
 const MAX_FILES: usize = 300_000;
 
@@ -52,6 +55,12 @@ pub(crate) fn look(path: &Path) -> io::Result<Option<Found>> {
     }))
 }
 
+/// Whether that device and inode are behind `path`.
+pub(crate) fn is_at(path: &Path, id: (u64, u64)) -> bool {
+    let seen = look(path).ok().flatten().and_then(Found::stamp);
+    seen.is_some_and(|stamp| (stamp.device, stamp.inode) == id)
+}
+
 /// The stamp of a regular file; an error if there is none.
 pub(crate) fn stamp(path: &Path) -> io::Result<FileStamp> {
     match look(path)? {
@@ -66,6 +75,25 @@ pub(crate) fn stamp(path: &Path) -> io::Result<FileStamp> {
 pub(crate) fn now() -> i128 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
     i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
+}
+
+/// Whether a filesystem stamped this that knows no more than seconds; a finer one hits upon such a time once in a billion.
+fn is_coarse(time: i128) -> bool {
+    time % 1_000_000_000 == 0
+}
+
+/// Whether something with that change time may have changed after `began`. A coarse time was rounded down, so in doubt it may.
+///
+/// A fine one may be a tick (at most 10 ms) older than the change. rustc takes longer than that to start, so a change that hides in the tick of
+/// the question was made before the sources were read.
+pub(crate) fn changed_since(ctime: i128, began: i128) -> bool {
+    if is_coarse(ctime) { ctime + COARSE_NANOS > began } else { ctime > began }
+}
+
+/// Whether the file could change once more, at `now` or later, without another stamp.
+fn is_racy(stamp: &FileStamp, now: i128) -> bool {
+    let blur = if is_coarse(stamp.ctime) { COARSE_NANOS } else { RACY_NANOS };
+    stamp.ctime.max(stamp.mtime) + blur >= now
 }
 
 /// The memo. Cheap to share; one per daemon.
@@ -96,7 +124,7 @@ impl Files {
         if after != stamp {
             return Err(io::Error::other("changed while it was read"));
         }
-        if stamp.ctime.max(stamp.mtime) + RACY_NANOS < began {
+        if !is_racy(&stamp, began) {
             let mut memo = self.lock();
             if memo.len() >= MAX_FILES {
                 memo.clear();
@@ -156,6 +184,23 @@ mod tests {
             std::fs::write(&path, round.to_le_bytes()).unwrap();
             assert_eq!(files.digest(&path).unwrap().unwrap().1, Digest::of(&round.to_le_bytes()));
         }
+    }
+
+    #[test]
+    fn a_stamp_of_whole_seconds_proves_less() {
+        const SECOND: i128 = 1_000_000_000;
+        let began = 1_000 * SECOND + 300_000_000;
+        let check = |ctime: i128, changed: bool, racy: bool| {
+            let stamp = FileStamp { device: 1, inode: 1, size: 1, mtime: ctime, ctime, btime: 0 };
+            assert_eq!((changed_since(ctime, began), is_racy(&stamp, began)), (changed, racy), "{ctime}");
+        };
+        check(began + 1, true, true);
+        check(began - 1, false, true);
+        check(began - RACY_NANOS - 1, false, false);
+        // Of this second, of the one before, and of those long past.
+        check(1_000 * SECOND, true, true);
+        check(999 * SECOND, true, true);
+        check(998 * SECOND, false, false);
     }
 
     #[test]

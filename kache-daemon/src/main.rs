@@ -23,6 +23,7 @@ mod leftovers;
 mod linker;
 mod load;
 mod log;
+mod looked;
 mod outputs;
 mod process;
 mod queries;
@@ -38,6 +39,7 @@ mod stats;
 mod strangers;
 mod toolchain;
 mod verify;
+mod ways;
 
 use anyhow::Context as _;
 use config_watch::ConfigWatch;

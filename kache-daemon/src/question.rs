@@ -8,6 +8,7 @@ use crate::engine::Engine;
 use crate::files::{self, Files, Found};
 use crate::journal::Call;
 use crate::linker::Linkers;
+use crate::looked::Looked;
 use crate::outputs::Origin;
 use crate::rules;
 use crate::settings::Settings;
@@ -41,6 +42,8 @@ pub(crate) struct Question {
     pub(crate) portable_unit: UnitKey,
     /// What it reaches.
     pub(crate) closure: Closure,
+    /// What its key was made from.
+    pub(crate) looked: Looked,
     /// What the configuration declares of it.
     pub(crate) rule: Rule,
     /// Names the lease: the unit and the contents of its root module.
@@ -83,10 +86,11 @@ impl Question {
         let mut inputs = compile.inputs(&roots);
         inputs.salt.clone_from(&settings.salt);
         inputs.toolchain = Some(toolchain.identity);
+        let (cwd, looked) = (&*request.cwd, Looked::default());
+        let mut lookup = Lookup { engine, compile: &compile, env: &env, cwd, roots: &roots, toolchain: &toolchain, looked };
         if let Driver::Clippy { driver } = &compile.driver {
-            inputs.driver = Some(file_digest(engine, &toolchain::resolve(driver, &env, &request.cwd), BypassReason::UnknownToolchain)?);
+            inputs.driver = Some(lookup.digest(&toolchain::resolve(driver, &env, cwd), BypassReason::UnknownToolchain)?);
         }
-        let lookup = Lookup { engine, compile: &compile, env: &env, cwd: &request.cwd, roots: &roots, toolchain: &toolchain };
         let closure = lookup.externs(&mut inputs)?;
         lookup.wants(&compile.wants(), &mut inputs)?;
         lookup.untracked_by_macros(&closure, &mut inputs);
@@ -99,6 +103,7 @@ impl Question {
         let unit = inputs.key();
         let portable_unit = lookup.portable_unit(&closure, &inputs, unit);
         let lease = lookup.lease(&unit, inputs.stdin)?;
+        let looked = lookup.looked;
         Ok(Self {
             call: Arc::clone(call),
             compile,
@@ -109,6 +114,7 @@ impl Question {
             unit,
             portable_unit,
             closure,
+            looked,
             rule,
             lease,
             began,
@@ -179,14 +185,6 @@ fn roots(compile: &Compile, toolchain: &Toolchain, base_dirs: &[PathBuf]) -> Res
     Ok(Roots::new(roots))
 }
 
-fn file_digest(engine: &Engine, path: &Path, reason: BypassReason) -> Result<Digest, Bypass> {
-    match engine.files.digest(path) {
-        Ok(Some((_, digest))) => Ok(digest),
-        Ok(None) => Err(Bypass::new(reason, path.display().to_string())),
-        Err(error) => Err(Bypass::new(reason, format!("{}: {error}", path.display()))),
-    }
-}
-
 /// What a lookup needs to see.
 struct Lookup<'a> {
     engine: &'a Engine,
@@ -195,11 +193,22 @@ struct Lookup<'a> {
     cwd: &'a Path,
     roots: &'a Roots,
     toolchain: &'a Toolchain,
+    /// All that it digests.
+    looked: Looked,
 }
 
 impl Lookup<'_> {
+    /// The digest of what has to be there.
+    fn digest(&mut self, path: &Path, reason: BypassReason) -> Result<Digest, Bypass> {
+        match self.looked.digest(&self.engine.files, path) {
+            Ok(Some(digest)) => Ok(digest),
+            Ok(None) => Err(Bypass::new(reason, path.display().to_string())),
+            Err(error) => Err(Bypass::new(reason, format!("{}: {error}", path.display()))),
+        }
+    }
+
     /// Identifies each extern and gathers what lies behind it.
-    fn externs(&self, inputs: &mut UnitInputs) -> Result<Closure, Bypass> {
+    fn externs(&mut self, inputs: &mut UnitInputs) -> Result<Closure, Bypass> {
         let mut closure = Closure { runs_macros: self.compile.is_proc_macro(), ..Closure::default() };
         inputs.externs.clear();
         for item in &self.compile.externs {
@@ -212,6 +221,7 @@ impl Lookup<'_> {
                 closure.library_mentions = closure.library_mentions.union(origin.library_mentions);
                 closure.macro_mentions = closure.macro_mentions.union(origin.macro_mentions);
                 closure.runs_macros |= origin.runs_macros;
+                self.looked.library(path, origin);
             }
             inputs.externs.push(input);
         }
@@ -223,13 +233,13 @@ impl Lookup<'_> {
     }
 
     /// Native libraries, files named by options, directories searched for crates, the linker.
-    fn wants(&self, wants: &Wants, inputs: &mut UnitInputs) -> Result<(), Bypass> {
+    fn wants(&mut self, wants: &Wants, inputs: &mut UnitInputs) -> Result<(), Bypass> {
         for file in &wants.files {
-            let digest = match self.engine.files.digest(&file.path) {
-                Ok(None) if !file.required => continue,
-                _ => file_digest(self.engine, &file.path, BypassReason::LinkArg)?,
-            };
-            inputs.named_files.insert(file.name.clone(), digest);
+            if !file.required && !file.path.exists() {
+                self.looked.absent(file.path.clone());
+                continue;
+            }
+            inputs.named_files.insert(file.name.clone(), self.digest(&file.path, BypassReason::LinkArg)?);
         }
         for library in &wants.libraries {
             if let Some((name, digest)) = self.native(library, wants)? {
@@ -241,12 +251,7 @@ impl Lookup<'_> {
                 inputs.named_files.insert(format!("crates {}", self.portable(dir)), digest);
             }
         }
-        if let Some(found) = wants.clippy_configs.iter().find(|files| files.iter().any(|file| file.exists())) {
-            for file in found.iter().filter(|file| file.exists()) {
-                let digest = file_digest(self.engine, file, BypassReason::UnknownToolchain)?;
-                inputs.named_files.insert(format!("clippy configuration {}", self.portable(file)), digest);
-            }
-        }
+        self.clippy_config(wants, inputs)?;
         inputs.named_files.insert("target libraries".into(), self.target_libraries()?);
         if let Some(want) = &wants.linker {
             inputs.linker = Some(self.linker(want)?);
@@ -257,11 +262,27 @@ impl Lookup<'_> {
         Ok(())
     }
 
-    fn target_libraries(&self) -> Result<Digest, Bypass> {
+    /// What the nearest directory holds that has a configuration.
+    fn clippy_config(&mut self, wants: &Wants, inputs: &mut UnitInputs) -> Result<(), Bypass> {
+        for files in &wants.clippy_configs {
+            let (there, missing): (Vec<&PathBuf>, Vec<&PathBuf>) = files.iter().partition(|file| file.exists());
+            missing.into_iter().for_each(|file| self.looked.absent(file.clone()));
+            for file in &there {
+                let digest = self.digest(file, BypassReason::UnknownToolchain)?;
+                inputs.named_files.insert(format!("clippy configuration {}", self.portable(file)), digest);
+            }
+            if !there.is_empty() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn target_libraries(&mut self) -> Result<Digest, Bypass> {
         let Some(sysroot) = &self.compile.sysroot else {
             return Ok(self.engine.toolchains.target_libraries(self.toolchain, self.compile.target.as_deref()));
         };
-        file_digest(self.engine, &self.cwd.join(sysroot).join("lib"), BypassReason::UnknownToolchain)
+        self.digest(&self.cwd.join(sysroot).join("lib"), BypassReason::UnknownToolchain)
     }
 
     fn linker(&self, want: &LinkerWant) -> Result<Digest, Bypass> {
@@ -274,7 +295,7 @@ impl Lookup<'_> {
 
     /// A library that rustc or the linker would find along the search path, by content. Frameworks belong to the SDK, which the linker's
     /// identity stands for.
-    fn native(&self, library: &NativeLibrary, wants: &Wants) -> Result<Option<(String, Digest)>, Bypass> {
+    fn native(&mut self, library: &NativeLibrary, wants: &Wants) -> Result<Option<(String, Digest)>, Bypass> {
         let ends: &[&str] = match library.kind {
             NativeKind::Framework => return Ok(None),
             NativeKind::Static => &["a"],
@@ -286,7 +307,14 @@ impl Lookup<'_> {
             ends.iter().map(|end| format!("lib{}.{end}", library.name)).collect()
         };
         let in_dirs = wants.native_dirs.iter().flat_map(|dir| candidates.iter().map(move |name| dir.join(name)));
-        let found = in_dirs.into_iter().find(|path| files::look(path).is_ok_and(|found| matches!(found, Some(Found::File(_)))));
+        let mut found = None;
+        for path in in_dirs {
+            if files::look(&path).is_ok_and(|found| matches!(found, Some(Found::File(_)))) {
+                found = Some(path);
+                break;
+            }
+            self.looked.absent(path);
+        }
         let program = wants.linker.as_ref().and_then(|want| want.program.as_deref());
         let found = found.or_else(|| candidates.iter().find_map(|name| Linkers::find_library(program, name, self.env, self.cwd)));
         let path = found.ok_or_else(|| Bypass::new(BypassReason::NativeLibrary, library.text.clone()))?;
@@ -294,19 +322,22 @@ impl Lookup<'_> {
             return Err(Bypass::new(BypassReason::NativeLibrary, format!("thin archive {}", path.display())));
         }
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        Ok(Some((format!("native {} {name}", library.text), file_digest(self.engine, &path, BypassReason::NativeLibrary)?)))
+        Ok(Some((format!("native {} {name}", library.text), self.digest(&path, BypassReason::NativeLibrary)?)))
     }
 
     /// Names and contents of the crates in a `-L` directory; `None` if it holds none.
-    fn crates_in(&self, dir: &Path) -> Result<Option<Digest>, Bypass> {
+    fn crates_in(&mut self, dir: &Path) -> Result<Option<Digest>, Bypass> {
         let mut crates = BTreeMap::new();
+        let own: Vec<PathBuf> = self.compile.expected_outputs().into_iter().map(|output| self.compile.out_dir.join(output.name)).collect();
         for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             let is_crate = name.starts_with("lib") && [".rlib", ".rmeta", ".so", ".dylib"].iter().any(|end| name.ends_with(end));
             if is_crate {
-                crates.insert(name, file_digest(self.engine, &entry.path(), BypassReason::SearchDir)?);
+                crates.insert(name, self.digest(&entry.path(), BypassReason::SearchDir)?);
             }
         }
+        // What the compile itself puts there is another afterwards.
+        self.looked.forget(&own);
         let mut encoder = Encoder::new("kache.crate-dir.v1");
         encoder.list("names", crates.keys()).list("digests", crates.values().map(Digest::as_bytes));
         Ok((!crates.is_empty()).then(|| encoder.finish()))
@@ -314,7 +345,7 @@ impl Lookup<'_> {
 
     /// What proc macros read without a trace: directories that they mention by variable, with the package's manifest, and the files
     /// that the package's build script declared.
-    fn untracked_by_macros(&self, closure: &Closure, inputs: &mut UnitInputs) {
+    fn untracked_by_macros(&mut self, closure: &Closure, inputs: &mut UnitInputs) {
         if !closure.runs_macros {
             return;
         }
@@ -355,8 +386,8 @@ impl Lookup<'_> {
         inputs.key()
     }
 
-    fn declare(&self, path: &Path, inputs: &mut UnitInputs) {
-        let digest = self.engine.files.digest(path).ok().flatten().map(|(_, digest)| digest);
+    fn declare(&mut self, path: &Path, inputs: &mut UnitInputs) {
+        let digest = self.looked.digest(&self.engine.files, path).ok().flatten();
         inputs.declared.insert(self.portable(path), digest);
     }
 

@@ -41,8 +41,8 @@ impl Engine {
         let mut restored = Moved::default();
         {
             let _no_child_starts = spawn::writing();
-            if !artifact.outputs.is_empty() || artifact.dep_info.is_some() {
-                // rustc makes its output directory too.
+            if !artifact.outputs.is_empty() && artifact.dep_info.is_none() {
+                // rustc makes its output directory too; but not for dep-info, which it writes first.
                 std::fs::create_dir_all(&dir).map_err(|source| RestoreError::Write { path: dir.clone(), source })?;
             }
             self.put(question, contents, held, &dir, &mut restored)?;

@@ -3,7 +3,7 @@
 //! Promises: what is declared counts by name and by content, a file that isn't there among them; a pattern counts by itself, too, so that
 //! declaring it is a change. What was digested is looked at again after the compile.
 
-use crate::files::Files;
+use crate::files::{self, Files};
 use kache_config::Rule;
 use kache_model::{Bypass, BypassReason, Digest, FileStamp, Roots, UnitInputs};
 use kache_rustc::Env;
@@ -45,7 +45,7 @@ pub(crate) fn fold(rule: &Rule, scene: Scene<'_>, env: &Env, inputs: &mut UnitIn
 pub(crate) fn moved(rule: &Rule, scene: Scene<'_>, inputs: &UnitInputs, began: i128) -> Option<PathBuf> {
     let found = look(rule, scene).unwrap_or_default();
     let differs = |name: &str, file: &Option<(FileStamp, Digest)>| {
-        let touched = file.is_some_and(|(stamp, _)| stamp.ctime > began);
+        let touched = file.is_some_and(|(stamp, _)| files::changed_since(stamp.ctime, began));
         touched || inputs.declared.get(name) != Some(&file.map(|(_, digest)| digest))
     };
     if let Some((name, _)) = found.iter().find(|(name, file)| differs(name, file)) {

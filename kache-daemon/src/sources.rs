@@ -2,7 +2,7 @@
 //!
 //! Two sides of one coin: [`Engine::read`] asks "which key do these names have now?" for a lookup, [`Engine::observed`] asks "what did this
 //! compile read?" from its dep-info. Only the second decides what is stored. Promise of the second: no input that it names has changed
-//! since the question came, so what rustc read is what was digested.
+//! since the question came, nor a link or a directory on the way to one, so what rustc read is what was digested.
 //!
 //! What no dep-info tells, and nobody else does: files that `global_asm!(".incbin …")` reads (Cargo doesn't see them change either), and
 //! dynamic libraries that only `#[link]` names and no `-L` leads to (of those the linker's identity is all that is keyed).
@@ -10,8 +10,10 @@
 use crate::engine::Engine;
 use crate::files;
 use crate::question::Question;
+use crate::ways::Ways;
 use kache_model::{ContentKey, Digest, InputSet, InputVar, Keying, Mentions, PortablePath, Rooted};
-use kache_rustc::{dep_info::DepInfo, licence};
+use kache_rustc::{Source, dep_info::DepInfo, licence};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 /// Why a compile can't be stored. Not an error: rustc's result stands.
@@ -21,6 +23,14 @@ pub(crate) enum NotStored {
     NoDepInfo(String),
     #[error("{0} changed while rustc ran")]
     Moved(PathBuf),
+    #[error("{0} isn't a file on a disk")]
+    Unlasting(PathBuf),
+    #[error("the variable {0} isn't UTF-8")]
+    NonUtf8(String),
+    #[error("rustc's messages name a file that it left beside them")]
+    NamesFile,
+    #[error("it failed, and not by what its source says")]
+    FailedOtherwise,
     #[error("{path}: {source}")]
     Read { path: PathBuf, source: std::io::Error },
     #[error("the output {0} is missing")]
@@ -95,7 +105,7 @@ impl Engine {
                 return None;
             }
         }
-        let values = values(question, &set);
+        let values = values(question, &set).ok()?;
         let contents = Contents::derive(question, &set, &digests, &values);
         Some(Read { set, digests, values, contents })
     }
@@ -106,7 +116,8 @@ impl Engine {
             Some(text) => DepInfo::parse(text).map_err(|error| NotStored::NoDepInfo(error.to_string()))?,
             None => closed_inputs(question),
         };
-        let names = read.input_names(&question.call.request.cwd, &question.roots);
+        let from_file = question.compile.source != Source::Stdin;
+        let names = read.input_names(&question.call.request.cwd, &question.roots, from_file);
         let mut set = InputSet { files: names.files, absent: names.absent, ..InputSet::default() };
         self.add_linked(question, &mut set);
         let (digests, paths) = self.unmoved(question, &mut set)?;
@@ -128,7 +139,7 @@ impl Engine {
         }
         set.vars.sort();
         set.vars.dedup();
-        let values = values(question, &set);
+        let values = values(question, &set)?;
         let contents = Contents::derive(question, &set, &digests, &values);
         Ok(Observed { set, contents, digests, values, paths })
     }
@@ -171,18 +182,35 @@ impl Engine {
         found.without(|name| licence::is_locator(name, &texts))
     }
 
+    /// The same, once everything else that is in the key has been looked at again.
+    pub(crate) fn confirmed(&self, question: &Question, dep_info: Option<&[u8]>) -> Result<Observed, NotStored> {
+        if !files::is_at(&question.call.request.cwd, question.call.request.cwd_id) {
+            return Err(NotStored::Moved(question.call.request.cwd.clone()));
+        }
+        if let Some(path) = question.looked.moved(self) {
+            return Err(NotStored::Moved(path));
+        }
+        self.observed(question, dep_info)
+    }
+
     /// Digests of the set's files, none of which has changed since the question came.
     fn unmoved(&self, question: &Question, set: &mut InputSet) -> Result<(Vec<Digest>, Vec<PathBuf>), NotStored> {
         let mut digests = Vec::with_capacity(set.files.len());
         let mut paths = Vec::with_capacity(set.files.len());
+        let mut ways = Ways::since(question.began);
         for file in &set.files {
             let local = question.roots.to_local(file).unwrap_or_else(|| file.0.clone());
             let path = question.absolute(local.as_ref());
+            // Read by another process, `/proc/self` is another.
+            if path.starts_with("/proc") || path.starts_with("/sys") {
+                return Err(NotStored::Unlasting(path));
+            }
+            if let Some(part) = ways.moved(&path) {
+                return Err(NotStored::Moved(part));
+            }
             let found = self.files.digest(&path).map_err(|source| NotStored::Read { path: path.clone(), source })?;
             let (stamp, digest) = found.ok_or_else(|| NotStored::Moved(path.clone()))?;
-            // A stamp may be a tick (at most 10 ms) older than the change. rustc takes longer than that to start, so a change that hides in
-            // the tick of the question was made before the sources were read.
-            if stamp.ctime > question.began {
+            if files::changed_since(stamp.ctime, question.began) {
                 return Err(NotStored::Moved(path));
             }
             digests.push(digest);
@@ -194,7 +222,7 @@ impl Engine {
             let path = question.absolute(local.as_ref());
             let Ok(Some(found)) = files::look(&path) else { return true };
             // What was there all along and didn't disturb rustc needn't be absent.
-            if found.stamp().is_none_or(|stamp| stamp.ctime > question.began) {
+            if found.stamp().is_none_or(|stamp| files::changed_since(stamp.ctime, question.began)) {
                 appeared = Some(path);
             }
             false
@@ -218,8 +246,12 @@ fn library_names(name: &str) -> impl Iterator<Item = String> {
     ends.into_iter().chain([name.to_owned()])
 }
 
-fn values(question: &Question, set: &InputSet) -> Vec<Option<String>> {
-    set.vars.iter().map(|var| question.env.get(&var.name).map(str::to_owned)).collect()
+/// The values of a set's variables. One that isn't UTF-8 is an error to rustc, which reports it as unset.
+fn values(question: &Question, set: &InputSet) -> Result<Vec<Option<String>>, NotStored> {
+    let text = |value: &OsStr| value.to_str().map(str::to_owned);
+    let value =
+        |name: &str| question.env.get_os(name).map(|value| text(value).ok_or_else(|| NotStored::NonUtf8(name.to_owned()))).transpose();
+    set.vars.iter().map(|var| value(&var.name)).collect()
 }
 
 /// The texts that a licence is taken from. Directories, and files that have gone, hold no text.

@@ -6,7 +6,7 @@ use crate::engine::Engine;
 use crate::question::Question;
 use crate::restore::{detach, interface};
 use crate::sources::Contents;
-use kache_model::{Artifact, Digest, FileStamp, Role};
+use kache_model::{Artifact, Digest, FileStamp, Mentions, Role};
 use kache_proto::{Report, Status};
 use kache_rustc::Env;
 use kache_store::Held;
@@ -46,7 +46,7 @@ impl VerifyMode {
 }
 
 /// Compares what rustc just made with what is stored. `true` if they differ.
-pub(crate) fn compare(engine: &Engine, question: &Question, contents: Contents, held: &Held, report: &Report) -> bool {
+pub(crate) fn compare(engine: &Engine, question: &Question, held: &Held, report: &Report) -> bool {
     let stored = held.artifact();
     let mut differences = Vec::new();
     if report.status != Status::Code(stored.status) {
@@ -63,16 +63,26 @@ pub(crate) fn compare(engine: &Engine, question: &Question, contents: Contents, 
         }
     }
     differences.extend(made.iter().filter_map(|made| made.difference(stored, question)));
-    // The files are rustc's own, so what dependents pin is theirs, not the stored artifact's.
-    let interface = interface(question, |role| made.iter().find(|made| made.role == role).map(|made| made.digest));
-    for made in made.iter().filter(|made| matches!(made.role, Role::Metadata | Role::Rlib | Role::SharedObject)) {
-        let origin = question.origin(contents, interface, stored.mentions);
-        engine.outputs.remember(&engine.store, &made.path, made.stamp, Some(made.digest), origin);
+    let dep_info = question.dep_info_path().and_then(|path| std::fs::read(path).ok());
+    if let (Status::Code(0), Some(dep_info)) = (report.status, dep_info) {
+        match engine.confirmed(question, Some(&dep_info)) {
+            Ok(observed) => remember(engine, question, observed.contents, stored.mentions, &made),
+            Err(reason) => tracing::info!(krate = %question.compile.crate_name, %reason, "verify: unknown to dependents"),
+        }
     }
     for difference in &differences {
         tracing::warn!(krate = %question.compile.crate_name, unit = %question.unit, %difference, "verify: the stored artifact differs");
     }
     !differences.is_empty()
+}
+
+/// Lets dependents know what was made. The files are rustc's own, so what dependents pin is theirs, not the stored artifact's.
+fn remember(engine: &Engine, question: &Question, contents: Contents, mentions: Mentions, made: &[Made]) {
+    let interface = interface(question, |role| made.iter().find(|made| made.role == role).map(|made| made.digest));
+    for made in made.iter().filter(|made| matches!(made.role, Role::Metadata | Role::Rlib | Role::SharedObject)) {
+        let origin = question.origin(contents, interface, mentions);
+        engine.outputs.remember(&engine.store, &made.path, made.stamp, Some(made.digest), origin);
+    }
 }
 
 /// An output that rustc just left.

@@ -139,13 +139,13 @@ impl Roots {
         self.0.iter().find(|root| root.kind == kind)
     }
 
-    /// `kind=path` of each root, sorted: what the key of a bound artifact holds. The toolchain is left out, its identity is keyed.
+    /// `kind=path` of each root in both spellings, sorted: what the key of a bound artifact holds. The toolchain is left out, its identity is keyed.
     pub fn literal(&self) -> Vec<String> {
         let mut list: Vec<String> = self
             .0
             .iter()
             .filter(|root| root.kind != RootKind::Toolchain)
-            .map(|root| format!("{}={}", root.kind.placeholder(), root.raw))
+            .flat_map(|root| root.spellings().map(|path| format!("{}={path}", root.kind.placeholder())))
             .collect();
         list.sort();
         list
@@ -265,6 +265,13 @@ mod tests {
             Root::new(RootKind::Base(0), "/home/u", "/home/u"),
             Root::new(RootKind::Base(1), "/work/app", "/work/app"),
         ])
+    }
+
+    #[test]
+    fn a_bound_result_knows_where_a_link_to_its_root_led() {
+        let at = |canonical: &str| Roots::new(vec![Root::new(RootKind::Workspace, "/work", canonical)]).literal();
+        assert_eq!(at("/work"), ["/proc/self/cwd=/work"]);
+        assert_eq!(at("/v1"), ["/proc/self/cwd=/v1", "/proc/self/cwd=/work"]);
     }
 
     #[test]

@@ -119,7 +119,7 @@ impl UnitInputs {
         } = self;
         let digest = |value: &Option<Digest>| value.map(|digest| digest.as_bytes().to_vec());
         let text = |value: &Option<String>| value.as_ref().map(|text| text.as_bytes().to_vec());
-        let mut e = Encoder::new("kache.unit.v1");
+        let mut e = Encoder::new("kache.unit.v2");
         e.optional("toolchain", digest(toolchain).as_deref())
             .optional("driver", digest(driver).as_deref())
             .field("package", package.as_bytes())

@@ -19,12 +19,14 @@ pub fn closed_source(text: &[u8]) -> bool {
         Some(Token::Word(word)) => Some(*word),
         _ => None,
     };
+    let pair = |at: usize| [at, at + 1].into_iter().all(|at| next(at) == Some(&Token::Punct(':')));
     !tokens.iter().enumerate().any(|(at, token)| {
         let Token::Word(name) = token else { return false };
         match *name {
             "mod" => word(at + 1).is_some() && next(at + 2) == Some(&Token::Punct(';')),
             "path" => next(at + 1) == Some(&Token::Punct('=')),
-            "env" => matches!(next(at + 1), Some(Token::Punct('!'))) || word(at + 1) == Some("as"),
+            // The module may be named, on the way to something in it or alone; the macro of the same name in no way.
+            "env" => !(pair(at + 1) || at >= 2 && pair(at - 2) && next(at + 1) == Some(&Token::Punct(';'))),
             "link" => next(at + 1) == Some(&Token::Open('(')),
             "crate" if at > 0 && tokens[at - 1].is("extern") => !word(at + 1).is_some_and(|name| KNOWN_CRATES.contains(&name)),
             name => OPEN_WORDS.contains(&name),
@@ -44,6 +46,7 @@ mod tests {
             "#![feature(error_generic_member_access)] use std::env; use core::error::{Error, Request}; mod a { }",
             "extern crate alloc; extern crate std as probe;",
             "macro_rules! env_path { ($path:path) => { $path } }",
+            "use ::std::env; pub fn f() { let _ = (env::args(), std::env::var(\"X\")); }",
         ] {
             assert!(closed_source(source.as_bytes()), "{source}");
         }
@@ -58,6 +61,9 @@ mod tests {
             "#[cfg_attr(a, path = \"y.rs\")] mod x {}",
             "const X: &str = include_str!(\"a\");",
             "m!(include)",
+            "macro_rules! m { ($i:ident) => { $i!(\"X\") } } pub const X: &str = m!(env);",
+            "m!(std::env)",
+            "use std::{env, fs};",
             "r#include!(\"x\")",
             "env!(\"HOME\")",
             "use std::env as e;",

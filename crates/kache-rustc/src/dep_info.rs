@@ -58,14 +58,17 @@ impl DepInfo {
     ///
     /// Only `.` is dropped lexically. `x/src/../README.md` stays as it is: if `src` is a symlink, it isn't `x/README.md`, and the same name
     /// in another checkout is looked at in the same way. The cost is that two spellings of one file are two names: more work, never a wrong hit.
-    pub fn input_names(&self, cwd: &Path, roots: &Roots) -> InputNames {
+    ///
+    /// `from_file`: the crate's root is a file, and so the first of the list. It isn't a module: `tests/it.rs` may well stand beside
+    /// `tests/it/mod.rs`.
+    pub fn input_names(&self, cwd: &Path, roots: &Roots, from_file: bool) -> InputNames {
         let mut files = BTreeSet::new();
         let mut absent = BTreeSet::new();
         for (index, file) in self.files.iter().enumerate() {
             let path = joined(cwd, file);
             let portable = roots.to_portable(&path.to_string_lossy());
-            // The first is the crate's root, which isn't a module: `tests/it.rs` may well stand beside `tests/it/mod.rs`.
-            if index > 0 && !fetched(&portable) {
+            let is_root = from_file && index == 0;
+            if !is_root && !fetched(&portable) {
                 absent.extend(alternative(&path).map(|path| roots.to_portable(&path.to_string_lossy())));
             }
             files.insert(portable);
@@ -271,7 +274,7 @@ mod tests {
         let files =
             ["src/lib.rs", "./src/a.rs", "src/b/mod.rs", "src/../README.md", "/w/target/debug/g.rs", "/c/registry/x/lib.rs", "src/a.rs"];
         let info = DepInfo { files: files.map(str::to_owned).to_vec(), env: Vec::new() };
-        let names = info.input_names(Path::new("/w"), &roots);
+        let names = info.input_names(Path::new("/w"), &roots, true);
         let list = |names: &[PortablePath]| names.iter().map(|name| name.0.clone()).collect::<Vec<_>>();
         assert_eq!(
             list(&names.files),
@@ -290,7 +293,14 @@ mod tests {
     #[test]
     fn a_name_that_was_read_need_not_be_absent() {
         let info = DepInfo { files: vec!["lib.rs".into(), "a.rs".into(), "a/mod.rs".into()], env: Vec::new() };
-        assert_eq!(info.input_names(Path::new("/w"), &Roots::default()).absent, []);
+        assert_eq!(info.input_names(Path::new("/w"), &Roots::default(), true).absent, []);
+    }
+
+    #[test]
+    fn only_a_root_that_is_a_file_has_no_twin() {
+        let info = DepInfo { files: vec!["a.rs".into()], env: Vec::new() };
+        let absent = |from_file| info.input_names(Path::new("/w"), &Roots::default(), from_file).absent;
+        assert_eq!((absent(true), absent(false)), (vec![], vec![PortablePath("/w/a/mod.rs".into())]));
     }
 
     /// As rustc writes it.

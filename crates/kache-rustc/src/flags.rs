@@ -44,7 +44,7 @@ pub(crate) enum Flag {
     Emit,
     /// `-g`: folded into `-C debuginfo=2`.
     DebugInfo,
-    /// `-O`: folded into `-C opt-level=3`.
+    /// `-O`: a `-C opt-level` of its own.
     Optimize,
     /// `-o`: probes only.
     Output,

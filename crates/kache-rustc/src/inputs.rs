@@ -24,7 +24,8 @@ impl Compile {
             extra_filename: self.codegen.extra_filename.clone(),
             target: self.target.as_deref().map(portable_target),
             codegen: self.codegen.canonical().iter().map(hide).collect(),
-            cfgs: self.cfgs.iter().map(hide).collect(),
+            // Literal: `cfg!(dir = "…")` compares the text. Declared names and values (`check_cfgs`) only decide on warnings, which show it too.
+            cfgs: self.cfgs.clone(),
             check_cfgs: self.check_cfgs.clone(),
             lints: self.lints.clone(),
             options: self.portable_options(roots),

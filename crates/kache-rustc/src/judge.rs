@@ -193,7 +193,8 @@ impl Seen {
             Flag::Edition => self.edition = Some(value.into()),
             Flag::Emit => self.emit(value)?,
             Flag::DebugInfo => self.codegen.set("debuginfo", Some("2")),
-            Flag::Optimize => self.codegen.set("opt-level", Some("3")),
+            // Level 2 to a compiler before 1.86, level 3 to later ones.
+            Flag::Optimize => self.codegen.set("opt-level", Some("O")),
             Flag::Output => self.output = Some(value.into()),
             Flag::OutDir => self.out_dir = Some(value.into()),
             Flag::Test => self.test = true,
@@ -319,6 +320,8 @@ fn compile(
         let out = inv.env.get("OUT_DIR").filter(|_| shape != Shape::Other)?;
         target_dir(Path::new(out))
     });
+    let mut options = seen.options;
+    options.extend(spoken_dir(seen.output.as_deref().or(seen.out_dir.as_deref()), &out_dir, target_dir.as_deref()));
     let links = seen.emit.contains("link");
     let opted_out = inv.env.get("KACHE_NO_REMAP").is_some_and(|value| !matches!(value, "" | "0"));
     let mut unit = Compile {
@@ -349,7 +352,7 @@ fn compile(
         cfgs: seen.cfgs,
         check_cfgs: seen.check_cfgs,
         lints: seen.lints,
-        options: seen.options,
+        options,
         announces: seen.announces,
         json: seen.diagnostics.get("error-format").is_some_and(|format| format.ends_with("=json")),
         diagnostics: seen.diagnostics.into_values().collect(),
@@ -427,6 +430,14 @@ fn output_place(seen: &Seen, shape: Shape, cwd: &Path) -> Result<(PathBuf, Optio
         Some(dir) if shape == Shape::Probe && plain && file.file_name().is_some() => Ok((dir.to_owned(), Some(file.clone()))),
         _ => Err(refuse()),
     }
+}
+
+/// Dep-info and notices of artifacts speak of the output directory as it is spelled. Below the target directory that is portable; any other
+/// one counts.
+fn spoken_dir(spelled: Option<&str>, out_dir: &Path, target_dir: Option<&Path>) -> Option<String> {
+    let spelled = spelled?;
+    let portable = Path::new(spelled).is_absolute() && target_dir.is_some_and(|dir| out_dir.starts_with(dir));
+    (!portable).then(|| format!("out-dir={spelled}"))
 }
 
 /// What is understood but not kept.

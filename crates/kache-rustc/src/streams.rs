@@ -17,6 +17,49 @@ pub fn has_diagnostics(stderr: &[u8]) -> bool {
     lines(stderr).any(|line| announced(line).is_none())
 }
 
+/// Whether a compile that failed did so for what its source says: each of its errors points into a source, and none is about a file that can't be
+/// read. All others (a full disk, a linker, a module that isn't there: no list of inputs holds it) may be gone the next time.
+pub fn fails_by_source(stderr: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(stderr);
+    if text.contains("(os error ") || text.contains(NO_SUCH_MODULE) {
+        return false;
+    }
+    let (mut errors, mut pointed) = (0, 0);
+    let mut open = false;
+    for line in text.lines() {
+        if line.starts_with('{') {
+            let is_error = line.contains(r#""level":"error""#) && !line.contains(r#""message":"aborting due to "#);
+            errors += u32::from(is_error);
+            pointed += u32::from(is_error && line.contains(r#""level":"error","spans":[{"#));
+            continue;
+        }
+        let line = uncoloured(line);
+        if line.starts_with("error: aborting due to ") {
+            open = false;
+        } else if line.starts_with("error:") || line.starts_with("error[") {
+            (errors, open) = (errors + 1, true);
+        } else if open && line.trim_start().starts_with("--> ") {
+            (pointed, open) = (pointed + 1, false);
+        }
+    }
+    errors > 0 && errors == pointed
+}
+
+/// The code of the error about a module without a file. rustc writes dep-info nevertheless, without the file's name.
+const NO_SUCH_MODULE: &str = "E0583";
+
+/// Whether standard error names a file that rustc left beside its outputs: the full text of a type that was too long to show.
+pub fn names_file(stderr: &[u8]) -> bool {
+    memchr::memmem::find(stderr, b".long-type-").is_some()
+}
+
+/// A line without its colour sequences.
+fn uncoloured(line: &str) -> String {
+    let mut parts = line.split("\u{1b}[");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |out, part| out + part.split_once('m').map_or("", |(_, text)| text))
+}
+
 /// The artifacts that standard error announces, in order.
 pub fn announcements(stderr: &[u8]) -> impl Iterator<Item = Announced> {
     lines(stderr).filter_map(announced)
@@ -92,6 +135,46 @@ mod tests {
         check("warning: x\n", true);
         check(r#"{"$message_type":"artifact","more":"x","artifact":"a","emit":"b"}"#, true);
         check(r#"{"$message_type":"artifact","artifact":"a"#, true);
+    }
+
+    #[test]
+    fn a_failure_is_the_sources_if_every_error_points_into_it() {
+        let check = |stderr: &str, yes: bool| assert_eq!(fails_by_source(stderr.as_bytes()), yes, "{stderr}");
+        let mismatch = "error[E0308]: mismatched types\n --> a.rs:1:31\n  |\n1 | x\n";
+        let end = "error: aborting due to 1 previous error\n\nFor more information about this error, try `rustc --explain E0308`.\n";
+        check(&format!("{mismatch}\n{end}"), true);
+        check(&format!("warning: unused\n --> a.rs:1:1\n\n{mismatch}{mismatch}{end}"), true);
+        check("\u{1b}[1m\u{1b}[91merror\u{1b}[0m\u{1b}[1m: oh\u{1b}[0m\n  \u{1b}[1m\u{1b}[94m--> \u{1b}[0ma.rs:1:1\n", true);
+        let json = |level: &str, spans: &str, message: &str| {
+            format!(
+                "{{\"$message_type\":\"diagnostic\",\"message\":\"{message}\",\"code\":null,\"level\":\"{level}\",\"spans\":[{spans}]}}\n"
+            )
+        };
+        let (pointing, last) = (json("error", "{\"file_name\":\"a.rs\"}", "oh"), json("error", "", "aborting due to 1 previous error"));
+        check(&format!("{pointing}{last}"), true);
+
+        for other in [
+            "",
+            "error: linking with `cc` failed: exit status: 1\n",
+            "error: error writing dependencies to `out/n.d`: No space left on device (os error 28)\n",
+            "error: unknown codegen option: `x`\n",
+            "error: internal compiler error: no hint of a place\n",
+            "warning: unused\n --> a.rs:1:1\n",
+        ] {
+            check(other, false);
+            check(&format!("warning: unused\n --> a.rs:1:1\n\n{other}\n{end}"), false);
+        }
+        check(&format!("error: linking with `cc` failed\n\n{mismatch}{end}"), false);
+        check("error: couldn't read `x`: No such file or directory (os error 2)\n --> a.rs:1:1\n", false);
+        check("error[E0583]: file not found for module `x`\n --> a.rs:1:1\n", false);
+        check(&format!("{pointing}{}{last}", json("error", "", "linking failed")), false);
+        check(&json("warning", "{\"file_name\":\"a.rs\"}", "oh"), false);
+    }
+
+    #[test]
+    fn a_file_with_the_whole_of_a_type_is_noticed() {
+        assert!(names_file(b"  = note: the full name for the type has been written to '/t/x.long-type-12.txt'\n"));
+        assert!(!names_file(b"error[E0308]: mismatched types\n"));
     }
 
     #[test]

@@ -239,7 +239,7 @@ fn scan_outputs(unit: &Compile, roots: &Roots, dir: &Path) -> Option<String> {
 fn check_dep_info(call: &Call, unit: &Compile, roots: &Roots, dir: &Path) {
     let Some(text) = unit.dep_info_name().and_then(|name| fs::read(dir.join(name)).ok()) else { return };
     let info = DepInfo::parse(&text).unwrap();
-    let names = info.input_names(&call.cwd, roots);
+    let names = info.input_names(&call.cwd, roots, true);
     for file in &names.files {
         assert!(call.cwd.join(roots.to_local(file).unwrap()).exists(), "{file:?}");
     }

@@ -275,12 +275,18 @@ fn the_target_directory_is_above_what_cargo_makes() {
 fn what_does_not_count_leaves_the_key_alone() {
     let base = Call::unit("--cfg a --cfg b -C incremental=/i -C linker=/a -C opt-level=3").key();
     for same in [
-        Call::unit("--cfg b --cfg a -C incremental=/other -C linker=/b -O"),
+        Call::unit("--cfg b --cfg a -C incremental=/other -C linker=/b -Copt-level=3"),
         Call::unit("--cfg b --cfg a --cfg b -Cincremental=/i -L dependency=/x -C opt-level=1 -C opt_level=3"),
-        Call::unit("--cfg=a --cfg=b --codegen incremental=/i --color always --diagnostic-width 80 --json diagnostic-short -O"),
-        Call::unit("--cfg a --cfg b -C incremental=/i -O --out-dir /elsewhere"),
-        Call::unit("--cfg a --cfg b -C incremental=/i -O").var("CARGO_PRIMARY_PACKAGE", "1").var("CARGO_MAKEFLAGS", "-j").var("PATH", "/x"),
-        Call::unit("--cfg a --cfg b -C incremental=/i -O").var("RUSTC_BOOTSTRAP", "").var("SDKROOT", "/s").var("CARGO_MANIFEST_DIR", "/w"),
+        Call::unit("--cfg=a --cfg=b --codegen incremental=/i --color always --diagnostic-width 80 --json diagnostic-short -Copt-level=3"),
+        Call::unit("--cfg a --cfg b -C incremental=/i -C opt-level=3 --out-dir /elsewhere/deps"),
+        Call::unit("--cfg a --cfg b -C incremental=/i -C opt-level=3")
+            .var("CARGO_PRIMARY_PACKAGE", "1")
+            .var("CARGO_MAKEFLAGS", "-j")
+            .var("PATH", "/x"),
+        Call::unit("--cfg a --cfg b -C incremental=/i -C opt-level=3")
+            .var("RUSTC_BOOTSTRAP", "")
+            .var("SDKROOT", "/s")
+            .var("CARGO_MANIFEST_DIR", "/w"),
     ] {
         assert_eq!(same.key(), base, "{:?}", same.argv);
     }
@@ -298,6 +304,9 @@ fn whatever_counts_changes_the_key() {
         "--edition 2021",
         "--target wasm32-unknown-unknown",
         "-O",
+        "-C opt-level=3",
+        "--out-dir /elsewhere",
+        "--out-dir target/debug/deps",
         "-C opt-level=1",
         "-C debuginfo=1",
         "-C lto",
@@ -397,12 +406,15 @@ fn variables_of_linker_and_clippy_count_only_there() {
 fn two_checkouts_have_one_key() {
     let at = |base: &str, cargo: &str| {
         let text = format!(
-            "{UNIT} --cfg path=\"/w/x\" -C link-arg=-Wl,-rpath,/w/lib -C profile-use=/w/target/debug/p --remap-path-prefix /w/a=/b -L native=/w/target/debug/n \
+            "{UNIT} -C link-arg=-Wl,-rpath,/w/lib -C profile-use=/w/target/debug/p --remap-path-prefix /w/a=/b -L native=/w/target/debug/n \
              --extern a=/w/target/debug/deps/liba.rmeta -C incremental=/w/target/debug/incremental"
         );
         Call::new(&text.replace("/w", base)).cwd(base).var("CARGO_HOME", cargo)
     };
     assert_eq!(at("/w", "/c").key(), at("/some/where else/w".split(' ').next().unwrap(), "/home/v/.cargo").key());
+    // `cfg!(path = "/w/x")` compares the text.
+    let named = |base: &str| Call::new(&format!("{UNIT} --cfg path=\"{base}/x\"").replace("/w/", &format!("{base}/"))).cwd(base);
+    assert_ne!(named("/w").key(), named("/v").key());
     let outside = |dir: &str| Call::new(&UNIT.replace("src/lib.rs", &format!("{dir}/src/lib.rs"))).cwd(dir);
     assert_ne!(outside("/p/a").key(), outside("/q/a").key());
     // Debug information says where rustc ran.

@@ -1,0 +1,66 @@
+//! What a unit key was made from beside the command line: files that it named, and the libraries behind its externs.
+//!
+//! Promise: what has moved between the question and the end of the compile is told, however it came back: rustc may have read either.
+//! (The sources aren't among these, they are known only afterwards: see [`crate::sources`].)
+
+use crate::engine::Engine;
+use crate::files::Files;
+use crate::outputs::Origin;
+use kache_model::{Digest, FileStamp};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What a look at a file or a directory gave; `None` if nothing was there.
+type Found = Option<(FileStamp, Digest)>;
+
+/// Everything that was looked at.
+#[derive(Debug, Default)]
+pub(crate) struct Looked {
+    files: Vec<(PathBuf, Found)>,
+    externs: Vec<(PathBuf, Origin)>,
+}
+
+impl Looked {
+    /// Digests a file or a directory.
+    pub(crate) fn digest(&mut self, files: &Files, path: &Path) -> io::Result<Option<Digest>> {
+        let found = files.digest(path)?;
+        self.files.push((path.to_owned(), found));
+        Ok(found.map(|(_, digest)| digest))
+    }
+
+    /// Notes a name under which nothing was found.
+    pub(crate) fn absent(&mut self, path: PathBuf) {
+        self.files.push((path, None));
+    }
+
+    /// Takes names off the list.
+    pub(crate) fn forget(&mut self, paths: &[PathBuf]) {
+        self.files.retain(|(path, _)| !paths.contains(path));
+    }
+
+    /// Notes who made the library at `path`.
+    pub(crate) fn library(&mut self, path: PathBuf, origin: Origin) {
+        self.externs.push((path, origin));
+    }
+
+    /// One of them that isn't what it was.
+    pub(crate) fn moved(&self, engine: &Engine) -> Option<PathBuf> {
+        let file = self.files.iter().find(|(path, before)| !stands(&engine.files, path, *before)).map(|(path, _)| path);
+        let library = || self.externs.iter().find(|(path, before)| !is_from(engine, path, before)).map(|(path, _)| path);
+        file.or_else(library).cloned()
+    }
+}
+
+/// A file must not have been touched. Of a directory only the contents count: its own stamp tells of every file that comes and goes.
+fn stands(files: &Files, path: &Path, before: Found) -> bool {
+    match (before, files.digest(path)) {
+        (None, Ok(None)) => true,
+        (Some((then, digest)), Ok(Some((now, still)))) => digest == still && (then == now || path.is_dir()),
+        _ => false,
+    }
+}
+
+/// Not by its stamp: a library that was still being compiled gets another inode when it is done, and Cargo may stamp it.
+fn is_from(engine: &Engine, path: &Path, before: &Origin) -> bool {
+    engine.origin(path).is_some_and(|now| (now.content, now.interface) == (before.content, before.interface))
+}
