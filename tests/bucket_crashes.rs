@@ -108,7 +108,7 @@ fn a_disk_that_fills_up_while_fetching_fails_no_build() {
     let Some(command) = in_namespace(&machine, "mount -t tmpfs -o size=3m none \"$CACHE\"") else { return };
     machine.launch(command);
     let project = samples::full(machine.path("b"));
-    machine.cargo(&project).args(args).env("CARGO_INCREMENTAL", "0").ok();
+    machine.cargo_beside_daemon(&project).args(args).env("CARGO_INCREMENTAL", "0").ok();
     assert_eq!(run(project.file("target/debug/app")), samples::FULL_REPORT);
     let numbers = remote(&machine);
     assert!(numbers["errors"]["disk"].as_u64() > Some(0), "{numbers}\n{}", machine.log());

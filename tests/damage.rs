@@ -190,8 +190,10 @@ fn a_full_disk_fails_no_build() {
     let project = samples::full(machine.path("a"));
     for number in ["1", "2", "7"] {
         project.write("kernel/number.txt", number).remove("target");
-        machine.cargo(&project).args(ALL).ok();
+        machine.cargo_beside_daemon(&project).args(ALL).ok();
     }
+    let stats = machine.stats();
+    assert!(stats.outcomes.miss > 0 && !stats.bypass_reasons.contains_key("other_filesystem"), "{:?}", stats.bypass_reasons);
     assert_eq!(run(project.file("target/debug/app")), samples::FULL_REPORT);
     assert_eq!(machine.plain(project.path()).args(ALL).json().rebuilt(), Vec::<String>::new());
 }
@@ -208,11 +210,15 @@ fn a_read_only_cache_directory_fails_no_build() {
     kache_testkit::until("kached decides", std::time::Duration::from_secs(20), || {
         (machine.log().contains("kached ready") || daemon.try_wait().unwrap().is_some()).then_some(())
     });
+    let build = || match daemon.id() {
+        pid if machine.log().contains("kached ready") => machine.cargo(&project).args(ALL).in_namespaces_of(pid, &Machine::ENTER).ok(),
+        _ => machine.cargo(&project).args(ALL).ok(),
+    };
     project.write("kernel/number.txt", "8").remove("target");
-    machine.cargo(&project).args(ALL).ok();
+    build();
     assert_ne!(run(project.file("target/debug/app")), samples::FULL_REPORT);
     project.write("kernel/number.txt", "7").remove("target");
-    machine.cargo(&project).args(ALL).ok();
+    build();
     assert_eq!(run(project.file("target/debug/app")), samples::FULL_REPORT);
     let _ = daemon.kill();
     let _ = daemon.wait();

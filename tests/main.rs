@@ -21,6 +21,7 @@ mod housekeeping;
 mod incremental;
 mod limits;
 mod locators;
+mod namespaces;
 mod odd_inputs;
 mod odd_invocations;
 mod oracle;

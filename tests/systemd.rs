@@ -93,9 +93,10 @@ impl Login {
         self.user("systemctl").args(["--user"]).args(arguments.iter().copied()).run().status.success()
     }
 
-    /// Cargo, with nothing about kache in its environment.
+    /// Cargo, with nothing about kache in its environment, seeing what the manager and its services see.
     fn builds(&self, project: &Project) {
-        self.user("cargo").at(project.path()).args(["build"]).ok();
+        let manager = self.manager.as_ref().expect("a manager").id();
+        self.user("cargo").at(project.path()).args(["build"]).in_namespaces_of(manager, &["--mount"]).ok();
         assert_eq!(run(project.file("target/debug/prog")), "1\n");
     }
 

@@ -31,12 +31,13 @@ pub(crate) enum ConversationError {
     Engine(#[from] tokio::task::JoinError),
 }
 
-/// Holds the conversation on `stream`; `first` is what was already read from it. Publishing goes on behind it, in `publishing`.
+/// Holds the conversation on `stream` with the process `peer`; `first` is what was already read from it. Publishing goes on behind it, in `publishing`.
 pub(crate) async fn hold<S>(
     engine: Arc<Engine>,
     config: Arc<ConfigWatch>,
     publishing: TaskTracker,
     stream: S,
+    peer: Option<u32>,
     first: &[u8],
 ) -> Result<(), ConversationError>
 where
@@ -47,7 +48,7 @@ where
     line.stream.write_all(&wire::preamble()).await?;
     let Some(request) = line.request().await? else { return Ok(()) };
     engine.stats.request();
-    let call = engine.journal.call(request);
+    let call = engine.journal.call(request, peer);
     let mut answer = line.ask(&engine, &call, false).await?;
     loop {
         answer = match answer {

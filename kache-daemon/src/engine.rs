@@ -26,6 +26,7 @@ use crate::leftovers::Leftovers;
 use crate::linker::Linkers;
 use crate::load::{Load, Running};
 use crate::outputs::{Origin, Outputs};
+use crate::process;
 use crate::queries::Queries;
 use crate::question::Question;
 use crate::restore::RestoreError;
@@ -170,7 +171,7 @@ impl Engine {
 
     fn answer(&self, call: &Arc<Call>, waited: bool, start: Instant, began: i128) -> Result<Answer, Bypass> {
         let request = &call.request;
-        same_filesystem(request)?;
+        same_filesystem(call)?;
         let env: Env = request.env.iter().map(|(name, value)| (name, value)).collect();
         let stdin = match &request.stdin {
             Stdin::NotRead => None,
@@ -428,8 +429,9 @@ fn closed(compile: &Compile, request: &Request) -> bool {
 }
 
 /// A daemon outside a container sees other files under the same names.
-fn same_filesystem(request: &Request) -> Result<(), Bypass> {
-    if files::is_at(&request.cwd, request.cwd_id) {
+fn same_filesystem(call: &Call) -> Result<(), Bypass> {
+    let request = &call.request;
+    if call.peer.is_none_or(process::shares_our_files) && files::is_at(&request.cwd, request.cwd_id) {
         return Ok(());
     }
     Err(Bypass::new(BypassReason::OtherFilesystem, request.cwd.display().to_string()))

@@ -11,7 +11,7 @@
 //! | `GET /v1/artifacts`, `POST /v1/gc`, `POST /v1/purge`, `POST /v1/verify` | see [`crate::housekeeping`] |
 //! | `POST /v1/sync` | moves artifacts as the JSON in its body orders; answers with a line of JSON for each event |
 //! | `POST /v1/flush?timeout_ms=N` | waits until the bucket has everything, tells what is left |
-//! | `POST /v1/sees` | whether the daemon sees the directory that the JSON in the body names by path, device and inode |
+//! | `POST /v1/sees` | whether the daemon sees the files that the asking process sees, the directory that the JSON in the body names by path, device and inode among them |
 //! | `POST /v1/remote/check?write=1` | tries the bucket out; `null` without one |
 //! | `POST /v1/stop` | drains and ends the daemon |
 
@@ -21,6 +21,7 @@ use crate::bucket::Unflushed;
 use crate::config_watch::ConfigWatch;
 use crate::engine::Engine;
 use crate::housekeeping::{self, Refusal};
+use crate::process;
 use crate::stats::{Snapshot, StoreSnapshot};
 use crate::strangers::Strangers;
 use http_body_util::combinators::BoxBody;
@@ -73,15 +74,15 @@ struct Status<'a> {
     compiling: usize,
 }
 
-/// Serves one connection until its client closes it.
-pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(front: Arc<Front>, stream: S) -> hyper::Result<()> {
+/// Serves one connection, that of the process `peer`, until its client closes it.
+pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(front: Arc<Front>, stream: S, peer: Option<u32>) -> hyper::Result<()> {
     let service = service_fn(move |request: Request<Incoming>| {
         let front = Arc::clone(&front);
         async move {
             Ok::<_, Infallible>(match (request.method(), request.uri().path()) {
                 (&Method::GET, "/v1/events") => history::events(&front),
                 (&Method::POST, "/v1/sync") => front.sync(request.into_body()).await,
-                (&Method::POST, "/v1/sees") => sees(request.into_body()).await.map(BodyExt::boxed),
+                (&Method::POST, "/v1/sees") => sees(request.into_body(), peer).await.map(BodyExt::boxed),
                 (method, _) => front.answer(method, request.uri()).await.map(BodyExt::boxed),
             })
         }
@@ -217,13 +218,19 @@ struct Sight {
     inode: u64,
 }
 
-async fn sees(body: Incoming) -> Response<Full<Bytes>> {
+async fn sees(body: Incoming, peer: Option<u32>) -> Response<Full<Bytes>> {
     let sight: Sight = match order(body).await {
         Ok(sight) => sight,
         Err(why) => return text(StatusCode::BAD_REQUEST, &why),
     };
-    let same = std::fs::metadata(&sight.path).is_ok_and(|found| (found.dev(), found.ino()) == (sight.device, sight.inode));
-    json(&same)
+    let look = move || {
+        let found = std::fs::metadata(&sight.path);
+        found.is_ok_and(|found| (found.dev(), found.ino()) == (sight.device, sight.inode)) && peer.is_none_or(process::shares_our_files)
+    };
+    match tokio::task::spawn_blocking(look).await {
+        Ok(same) => json(&same),
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
+    }
 }
 
 /// The JSON of a request's body.

@@ -1,9 +1,12 @@
-//! Processes as the kernel tells of them: whether one still lives, who its parent is, what it was called with, and where it works.
+//! Processes as the kernel tells of them: whether one still lives, who its parent is, what it was called with, where it works, and which files
+//! it sees.
 //!
-//! Linux only; elsewhere a process lives as long as it can be signalled, and has neither parent nor words nor directory.
+//! Linux only; elsewhere a process lives as long as it can be signalled, has neither parent nor words nor directory, and sees what all see.
 
 use kache_proto::{Parent, wire};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 /// Whether the process is still there, and not another one with its number.
 pub(crate) fn lives(process: Parent) -> bool {
@@ -41,6 +44,23 @@ pub(crate) fn words(process: Parent) -> Vec<String> {
 pub(crate) fn is_cargo(words: &[String]) -> bool {
     let name = words.first().map(|program| program.rsplit('/').next().unwrap_or(program));
     name.is_some_and(|name| name == "cargo" || name.starts_with("cargo-"))
+}
+
+/// Whether it sees the files that this process sees: in the same mount namespace, below the same root directory. The same directory may well be in
+/// both of two worlds (a container with the sources mounted into it), with another compiler under the same path. Not to be found out, as
+/// for a process that is gone, is no. Where this process can't tell its own world (no `/proc`), there is nothing to compare with.
+pub(crate) fn shares_our_files(pid: u32) -> bool {
+    static OURS: OnceLock<Option<World>> = OnceLock::new();
+    let ours = OURS.get_or_init(|| world("self"));
+    ours.is_none() || world(&pid.to_string()) == *ours
+}
+
+/// Device and inode of a process's mount namespace and of its root directory.
+type World = [(u64, u64); 2];
+
+fn world(process: &str) -> Option<World> {
+    let look = |name| std::fs::metadata(format!("/proc/{process}/{name}")).ok().map(|found| (found.dev(), found.ino()));
+    Some([look("ns/mnt")?, look("root")?])
 }
 
 /// Ended, but nobody has asked how.

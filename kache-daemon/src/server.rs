@@ -113,22 +113,24 @@ pub(crate) async fn serve(listener: Listener, front: Arc<Front>) {
 }
 
 async fn attend(mut stream: Stream, front: &Arc<Front>, publishing: TaskTracker) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    if stream.peer_creds()?.euid() != Some(rustix::process::geteuid().as_raw()) {
+    let creds = stream.peer_creds()?;
+    if creds.euid() != Some(rustix::process::geteuid().as_raw()) {
         return Err("refused: another user".into());
     }
+    let peer = creds.pid().and_then(|pid| u32::try_from(pid).ok());
     let mut first = vec![0; 16 * 1024];
     let n = stream.read(&mut first).await?;
     first.truncate(n);
     match first.first() {
         None => Ok(()),
         Some(byte) if kache_proto::decode::speaks_frames(*byte) => {
-            let held = conversation::hold(Arc::clone(&front.engine), Arc::clone(&front.config), publishing, stream, &first).await;
+            let held = conversation::hold(Arc::clone(&front.engine), Arc::clone(&front.config), publishing, stream, peer, &first).await;
             if let Err(ConversationError::Protocol(ProtocolError::OtherVersion(version))) = held {
                 front.strangers.met(version);
             }
             Ok(held?)
         }
-        Some(_) => Ok(http::serve(Arc::clone(front), Rewound { first, stream }).await?),
+        Some(_) => Ok(http::serve(Arc::clone(front), Rewound { first, stream }, peer).await?),
     }
 }
 

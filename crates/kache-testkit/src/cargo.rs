@@ -53,6 +53,28 @@ impl Cargo {
         self
     }
 
+    /// The program so far, with its arguments, as the last arguments of another command.
+    #[must_use]
+    pub fn under<S: Into<OsString>>(mut self, front: impl IntoIterator<Item = S>) -> Self {
+        let mut words: Vec<OsString> = front.into_iter().map(Into::into).collect();
+        words.push(std::mem::take(&mut self.program));
+        words.append(&mut self.args);
+        self.program = words.remove(0);
+        self.args = words;
+        self
+    }
+
+    /// The same, in namespaces of another process: options of `nsenter` say which.
+    #[must_use]
+    pub fn in_namespaces_of(self, pid: u32, which: &[&str]) -> Self {
+        // Whoever enters a mount namespace stands at its root at first.
+        const BACK: &str = "cd \"$0\" && exec \"$@\"";
+        let pid = pid.to_string();
+        let front = ["nsenter", "--target", &pid].into_iter().chain(which.iter().copied()).chain(["sh", "-c", BACK]);
+        let front: Vec<OsString> = front.map(OsString::from).chain([self.directory.clone().into()]).collect();
+        self.under(front)
+    }
+
     /// Adds arguments.
     #[must_use]
     pub fn args<S: Into<OsString>>(mut self, args: impl IntoIterator<Item = S>) -> Self {

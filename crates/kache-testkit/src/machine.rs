@@ -47,6 +47,9 @@ impl Place {
 }
 
 impl Machine {
+    /// What to tell [`Cargo::in_namespaces_of`] of a daemon in a user namespace.
+    pub const ENTER: [&str; 3] = ["--user", "--preserve-credentials", "--mount"];
+
     /// With a running daemon.
     #[expect(clippy::new_without_default, reason = "starting a daemon is no default")]
     pub fn new() -> Self {
@@ -224,6 +227,14 @@ impl Machine {
     /// Cargo through kache in a directory of `project`.
     pub fn cargo(&self, project: &Project) -> Cargo {
         self.plain(project.path()).env("RUSTC_WRAPPER", Binaries::get().shim())
+    }
+
+    /// Cargo through kache in the mount namespace of the daemon (and its user namespace, which may be needed to enter that).
+    ///
+    /// # Panics
+    /// If there is no daemon.
+    pub fn cargo_beside_daemon(&self, project: &Project) -> Cargo {
+        self.cargo(project).in_namespaces_of(self.pid(), &Self::ENTER)
     }
 
     /// Cargo without kache, on the same machine.

@@ -22,6 +22,8 @@ use std::time::{Duration, Instant};
 pub(crate) struct Call {
     /// What the shim asked.
     pub(crate) request: Request,
+    /// The shim's process, where the system tells.
+    pub(crate) peer: Option<u32>,
     journal: Arc<Journal>,
     came: Instant,
     place: OnceLock<(Arc<Open>, u64)>,
@@ -71,8 +73,8 @@ impl Ended {
 }
 
 impl Call {
-    pub(super) fn new(journal: Arc<Journal>, request: Request) -> Self {
-        Self { request, journal, came: Instant::now(), place: OnceLock::new(), compiling: AtomicBool::new(false) }
+    pub(super) fn new(journal: Arc<Journal>, request: Request, peer: Option<u32>) -> Self {
+        Self { request, peer, journal, came: Instant::now(), place: OnceLock::new(), compiling: AtomicBool::new(false) }
     }
 
     /// rustc begins to run.

@@ -103,9 +103,9 @@ impl Journal {
         let _first = self.bucket.set(bucket);
     }
 
-    /// One invocation that begins.
-    pub(crate) fn call(self: &Arc<Self>, request: Request) -> Arc<Call> {
-        Arc::new(Call::new(Arc::clone(self), request))
+    /// One invocation that begins, asked for by the process `peer`.
+    pub(crate) fn call(self: &Arc<Self>, request: Request, peer: Option<u32>) -> Arc<Call> {
+        Arc::new(Call::new(Arc::clone(self), request, peer))
     }
 
     /// The last invocations of a crate, explained; `None` if it is unknown.
