@@ -1,7 +1,7 @@
 //! Builds that see other files than the daemon under the same names: containers and sandboxes with the sources and the socket mounted into them.
 #![cfg(target_os = "linux")]
 
-use kache_testkit::{Binaries, Machine, Project, samples};
+use kache_testkit::{Binaries, Machine, Project, samples, skipped};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
@@ -11,7 +11,7 @@ const NAMESPACE: [&str; 6] = ["unshare", "--user", "--map-root-user", "--mount",
 fn allowed(machine: &Machine) -> bool {
     let may = machine.plain(&machine.home()).program("true").under(NAMESPACE.into_iter().chain(["exec \"$0\""])).run().status.success();
     if !may {
-        eprintln!("skipped: this system allows no mount namespaces");
+        skipped("this system allows no mount namespaces");
     }
     may
 }

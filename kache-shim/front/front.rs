@@ -50,23 +50,22 @@ fn run(process: &Process) -> i32 {
     let Some(mut socket) = Socket::reach(process) else {
         return exec_compiler(process);
     };
-    let stdin = Stdin::take(process);
-    match socket.ask(process, &stdin) {
-        Answer::Replay { status, stdout, stderr } => {
-            sys::write_all(1, stdout);
-            sys::write_all(2, stderr);
-            status
-        }
-        Answer::Compile { runner, remaining } => {
-            stdin.give_back();
-            exec::exec_runner(process, &socket, runner, remaining);
-            exec_compiler(process)
-        }
-        Answer::Compiler => {
-            stdin.give_back();
-            exec_compiler(process)
-        }
+    let Ok(stdin) = Stdin::take(process) else {
+        return exec_compiler(process);
+    };
+    let answer = socket.ask(process, &stdin);
+    if let Answer::Replay { status, stdout, stderr } = answer {
+        sys::write_all(1, stdout);
+        sys::write_all(2, stderr);
+        return status;
     }
+    if !stdin.give_back() {
+        return 1;
+    }
+    if let Answer::Compile { runner, remaining } = answer {
+        exec::exec_runner(process, &socket, runner, remaining);
+    }
+    exec_compiler(process)
 }
 
 /// Where the assembly of `process.rs` goes: the kernel's stack is in `stack`.

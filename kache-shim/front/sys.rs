@@ -17,10 +17,12 @@ mod number {
     pub const SENDTO: usize = 44;
     pub const RECVFROM: usize = 45;
     pub const SETSOCKOPT: usize = 54;
+    pub const GETSOCKOPT: usize = 55;
     pub const EXECVE: usize = 59;
     pub const FCNTL: usize = 72;
     pub const GETCWD: usize = 79;
     pub const UMASK: usize = 95;
+    pub const GETEUID: usize = 107;
     pub const GETPPID: usize = 110;
     pub const CLOCK_GETTIME: usize = 228;
     pub const EXIT_GROUP: usize = 231;
@@ -49,11 +51,13 @@ mod number {
     pub const CLOCK_GETTIME: usize = 113;
     pub const UMASK: usize = 166;
     pub const GETPPID: usize = 173;
+    pub const GETEUID: usize = 175;
     pub const SOCKET: usize = 198;
     pub const CONNECT: usize = 203;
     pub const SENDTO: usize = 206;
     pub const RECVFROM: usize = 207;
     pub const SETSOCKOPT: usize = 208;
+    pub const GETSOCKOPT: usize = 209;
     pub const EXECVE: usize = 221;
     pub const MMAP: usize = 222;
     pub const MEMFD_CREATE: usize = 279;
@@ -212,6 +216,12 @@ pub fn parent() -> u32 {
     unsafe { call(number::GETPPID, [0; 6]) }.unwrap_or(0) as u32
 }
 
+/// As whom this process acts.
+pub fn user() -> Result<u32> {
+    // SAFETY: no pointers.
+    unsafe { call(number::GETEUID, [0; 6]) }.map(|user| user as u32)
+}
+
 /// Seconds since the epoch.
 pub fn now_secs() -> Option<i64> {
     let mut time = [0_i64; 2];
@@ -263,6 +273,18 @@ pub fn connect(fd: i32, path: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// As whom the peer of a connected socket acts; of a listener's end: who began to listen.
+pub fn peer_user(fd: i32) -> Result<u32> {
+    const SOL_SOCKET: usize = 1;
+    const SO_PEERCRED: usize = 17;
+    // `struct ucred`: process, user, group.
+    let mut credentials = [0_u32; 3];
+    let mut len = size_of_val(&credentials) as u32;
+    let args = [fd as usize, SOL_SOCKET, SO_PEERCRED, credentials.as_mut_ptr() as usize, &raw mut len as usize, 0];
+    // SAFETY: room for the structure, and its size, which the kernel may write to.
+    unsafe { call(number::GETSOCKOPT, args) }.map(|_| credentials[1])
+}
+
 /// Sends everything; a peer that is gone is an error, not a signal.
 pub fn send_all(fd: i32, mut bytes: &[u8]) -> Result<()> {
     const MSG_NOSIGNAL: usize = 0x4000;
@@ -297,14 +319,15 @@ pub fn memory_file() -> Result<i32> {
 }
 
 /// Makes `fd`, from its beginning, standard input.
-pub fn become_stdin(fd: i32) {
+pub fn become_stdin(fd: i32) -> Result<()> {
     // SAFETY: no pointers.
-    let _ = unsafe { call(number::LSEEK, [fd as usize, 0, 0, 0, 0, 0]) };
+    unsafe { call(number::LSEEK, [fd as usize, 0, 0, 0, 0, 0]) }?;
     if fd != 0 {
         // SAFETY: no pointers.
-        let _ = unsafe { call(number::DUP3, [fd as usize, 0, 0, 0, 0, 0]) };
+        unsafe { call(number::DUP3, [fd as usize, 0, 0, 0, 0, 0]) }?;
         close(fd);
     }
+    Ok(())
 }
 
 /// Fresh zeroed memory, never given back.

@@ -45,7 +45,7 @@ impl From<Errno> for Trouble {
 }
 
 impl Socket {
-    /// Connects, if the environment wants it and a daemon is there that isn't known to hang.
+    /// Connects, if the environment wants it and a daemon is there that isn't known to hang and isn't another user's.
     pub fn reach(process: &Process) -> Option<Self> {
         if process.variable("KACHE_DISABLED").is_some_and(wire::is_disabled) {
             return None;
@@ -61,7 +61,9 @@ impl Socket {
             path.note_hung();
         }
         connected.ok()?;
-        Some(Self { fd, path })
+        // In a directory that others may write to, anybody may have put a socket there.
+        let trusted = wire::trusts(sys::peer_user(fd).ok()?, sys::user().ok()?);
+        trusted.then_some(Self { fd, path })
     }
 
     /// The descriptor.
@@ -96,15 +98,15 @@ impl Socket {
 
     fn answer(&self, buffer: &mut Buffer) -> Result<Answer, Trouble> {
         sys::set_timeout(self.fd, Wait::Receive, wire::FIRST_BYTE_SECS);
-        let preamble = wire::preamble();
-        let mut front = self.receive(buffer, wire::PREAMBLE_LEN + wire::HEADER_LEN)?;
+        if self.receive(buffer, wire::PREAMBLE_LEN)? != wire::preamble() {
+            return Err(Trouble::Lost);
+        }
+        sys::set_timeout(self.fd, Wait::Receive, wire::WORKING_SECS);
         loop {
-            // Only the first frame has a preamble in front of it.
-            let header = front.strip_prefix(&preamble).unwrap_or(front);
+            let header = self.receive(buffer, wire::HEADER_LEN)?;
             let (kind, len) = header.try_into().ok().and_then(wire::parse_header).ok_or(Trouble::Lost)?;
-            sys::set_timeout(self.fd, Wait::Receive, wire::WORKING_SECS);
             match kind {
-                kind::WORKING if len == 0 => front = self.receive(buffer, wire::HEADER_LEN)?,
+                kind::WORKING if len == 0 => {}
                 kind::REPLAY => return replay(self.receive(buffer, len)?).ok_or(Trouble::Lost),
                 kind::COMPILE => return self.runner(buffer, len),
                 _ => return Ok(Answer::Compiler),

@@ -131,10 +131,12 @@ impl Client {
     async fn connect(&self) -> Result<Stream, Error> {
         let fail = |source| Error::Connect { socket: self.socket.clone(), source };
         let name = self.socket.as_path().to_fs_name::<GenericFilePath>().map_err(fail)?;
-        Stream::connect(name).await.map_err(|source| match source.kind() {
+        let stream = Stream::connect(name).await.map_err(|source| match source.kind() {
             ErrorKind::NotFound | ErrorKind::ConnectionRefused => Error::NotRunning { socket: self.socket.clone() },
             _ => fail(source),
-        })
+        })?;
+        let trusted = kache_proto::socket::is_trusted(&stream.peer_creds().map_err(fail)?);
+        if trusted { Ok(stream) } else { Err(Error::Foreign { socket: self.socket.clone() }) }
     }
 }
 

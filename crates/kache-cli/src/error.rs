@@ -12,6 +12,8 @@ pub(crate) enum Error {
     NotRunning { socket: PathBuf },
     #[error("can't connect to kached at {}: {source}", .socket.display())]
     Connect { socket: PathBuf, source: io::Error },
+    #[error("somebody else listens at {}, not this user's kached: set KACHE_SOCKET to a path in a directory that is yours alone", .socket.display())]
+    Foreign { socket: PathBuf },
     #[error("kached accepts connections at {} but gave no answer within {} s", .socket.display(), .after.as_secs())]
     Silent { socket: PathBuf, after: Duration },
     #[error("kached broke off its answer to {request}: {cause}")]

@@ -5,10 +5,10 @@
 
 use crate::decode::ProtocolError;
 use crate::frame::{Message, Plan, Reply, Report, Request, read_plan_tail};
-use crate::socket::hung_marker;
+use crate::socket::{hung_marker, is_trusted};
 use crate::wire::{self, Fields, kind};
 use interprocess::ConnectWaitMode;
-use interprocess::local_socket::traits::Stream as _;
+use interprocess::local_socket::traits::{Stream as _, StreamCommon as _};
 use interprocess::local_socket::{ConnectOptions, GenericFilePath, Stream, ToFsName};
 use std::fs;
 use std::io::{self, Read, Write};
@@ -28,6 +28,12 @@ pub enum ClientError {
         path: PathBuf,
         /// What connecting said.
         error: io::Error,
+    },
+    /// Another user listens there.
+    #[error("{} is another user's", path.display())]
+    Foreign {
+        /// The socket.
+        path: PathBuf,
     },
     /// It didn't accept, or fell silent, for longer than it may.
     #[error("the daemon doesn't answer")]
@@ -62,7 +68,9 @@ impl Connection {
             // says whether it has a peer.
             let Stream::UdSocket(socket) = &stream;
             if rustix::net::getpeername(socket).is_ok() {
-                return Ok(Self { stream, greeted: false });
+                let trusted = is_trusted(&stream.peer_creds().map_err(absent)?);
+                let connection = trusted.then_some(Self { stream, greeted: false });
+                return connection.ok_or_else(|| ClientError::Foreign { path: path.to_owned() });
             }
             if Instant::now() >= deadline {
                 return Err(ClientError::Hung);
@@ -102,16 +110,16 @@ impl Connection {
         Ok((connection, plan.ok_or(ProtocolError::Malformed(kind::COMPILE))?))
     }
 
-    /// The next reply that isn't `Working`; each of those renews the wait to `patience` seconds.
+    /// The next reply that isn't `Working`. Once the daemon has begun to speak, the wait for each next one is `patience` seconds.
     fn answer(&mut self, patience: u64) -> Result<Reply, ClientError> {
         if !self.greeted {
             self.greet()?;
+            self.set_timeouts(patience)?;
         }
         loop {
             let mut header = [0; wire::HEADER_LEN];
             self.stream.read_exact(&mut header).map_err(lost)?;
             let (kind, len) = wire::parse_header(header).ok_or(ProtocolError::TooLarge)?;
-            self.set_timeouts(patience)?;
             match Message::decode(kind, &self.read_body(len)?)? {
                 Message::Reply(Reply::Working) => {}
                 Message::Reply(reply) => return Ok(reply),

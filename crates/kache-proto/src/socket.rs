@@ -1,6 +1,7 @@
 //! Where the daemon listens: found from the environment alone, the same way by shim, daemon and command line.
 
 use crate::wire;
+use interprocess::local_socket::PeerCreds;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -16,7 +17,7 @@ pub enum SocketPathError {
     Relative(PathBuf),
     /// Longer than a socket's address can be.
     #[error(
-        "the socket's path is {} bytes long, at most {max} are possible: {path}; set KACHE_SOCKET to a shorter one, for instance in /tmp or XDG_RUNTIME_DIR",
+        "the socket's path is {} bytes long, at most {max} are possible: {path}; set KACHE_SOCKET to a shorter one, in a directory that is yours alone",
         path.as_os_str().len(),
         max = wire::MAX_SOCKET_PATH,
         path = path.display()
@@ -43,6 +44,11 @@ pub fn socket_path(variable: impl Fn(&str) -> Option<OsString>) -> Result<PathBu
         return Err(SocketPathError::TooLong { path });
     }
     Ok(path)
+}
+
+/// Whether whoever listens may be asked, see [`wire::trusts`]. One who can't be told isn't.
+pub fn is_trusted(listener: &PeerCreds) -> bool {
+    listener.euid().is_some_and(|user| wire::trusts(user, rustix::process::geteuid().as_raw()))
 }
 
 /// The file beside the socket whose modification time says when a client last found the daemon hung. A daemon that starts should

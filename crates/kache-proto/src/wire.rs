@@ -77,6 +77,12 @@ pub const fn parse_header(bytes: [u8; HEADER_LEN]) -> Option<(u8, usize)> {
     if len > MAX_BODY { None } else { Some((kind, len)) }
 }
 
+/// Whether a daemon that runs as `peer` may be told everything, and obeyed, by a client that runs as `own`: if it is the same user, or root, to
+/// whom nothing is closed. (Who listens is whoever bound the socket: a service manager may do that as root.)
+pub const fn trusts(peer: u32, own: u32) -> bool {
+    peer == own || peer == 0
+}
+
 /// A wrapper's own names: a "compiler" called so is ourselves, and running it would start all over.
 pub const OWN_NAMES: [&[u8]; 2] = [b"kache-shim", b"kache"];
 

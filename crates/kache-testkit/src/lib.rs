@@ -33,4 +33,4 @@ pub use project::Project;
 pub use published::published;
 pub use s3::{S3Server, S3User};
 pub use stats::{Outcomes, Placed, Quantiles, Stats, Store};
-pub use wait::{finish_within, until};
+pub use wait::{finish_within, skipped, until};

@@ -1,5 +1,6 @@
 //! Waiting for something that happens in another process: by asking again, never by guessing how long it takes.
 
+use std::io::Write as _;
 use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
 
@@ -35,4 +36,9 @@ pub fn finish_within(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
         }
         std::thread::sleep(PAUSE);
     }
+}
+
+/// Says, past the harness's capture, that a test proves nothing here, and why.
+pub fn skipped(why: &str) {
+    let _ = writeln!(std::io::stderr(), "skipped: {why}");
 }

@@ -64,6 +64,6 @@ fn bounded(name: &str, case: impl FnOnce() -> bool) -> bool {
     passed & watch.join().is_ok()
 }
 
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     let _ = writeln!(stdout(), "{line}");
 }

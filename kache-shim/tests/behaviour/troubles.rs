@@ -1,13 +1,14 @@
 //! A cache in trouble is a plain rustc.
 
-use crate::Case;
 use crate::world::{World, assert_seen, run_with_input};
+use crate::{Case, say};
 use kache_proto::{Reply, wire};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::Command;
+use std::time::Duration;
 
 pub(crate) const CASES: &[Case] = &[
     ("no_daemon_means_rustc", no_daemon),
@@ -20,6 +21,11 @@ pub(crate) const CASES: &[Case] = &[
     ("another_version_means_rustc", another_version),
     ("frame_out_of_turn_means_rustc", out_of_turn),
     ("death_in_mid_answer_prints_nothing_of_it", death_in_mid_answer),
+    ("daemon_that_has_begun_to_speak_is_not_hung", slow_after_the_first_byte),
+    ("another_users_socket_is_left_alone", another_user),
+    ("no_descriptor_to_put_stdin_back_in_means_rustc_and_stdin_untouched", no_descriptor),
+    ("no_memory_to_put_stdin_back_in_means_rustc_and_stdin_untouched", no_memory_file),
+    ("stdin_that_cannot_be_put_back_runs_nothing", stdin_lost),
     ("death_before_the_answer_gives_stdin_back", death_before_the_answer),
     ("socket_path_too_long_means_rustc", path_too_long),
     ("no_place_for_a_socket_means_rustc", no_place),
@@ -139,6 +145,98 @@ fn death_before_the_answer(world: &World) {
     command.arg("-");
     assert_seen(&run_with_input(command, b"source".to_vec()), 0, "source", "");
     daemon.join().unwrap();
+}
+
+fn slow_after_the_first_byte(world: &World) {
+    let daemon = world.serve(|peer| {
+        peer.request();
+        peer.send_raw(&wire::preamble());
+        let left = peer.is_left_within(Duration::from_secs(wire::FIRST_BYTE_SECS) * 2);
+        if !left {
+            peer.send_raw(&Reply::Replay { status: 0, stdout: b"hit".to_vec(), stderr: vec![] }.encode().unwrap());
+        }
+        left
+    });
+    assert_seen(&world.call(SCRIPT).output().unwrap(), 0, "hit", "");
+    assert!(!daemon.join().unwrap());
+    assert!(!world.hung_marker().exists());
+}
+
+/// Whoever begins to listen counts, so a thread that has become another user does.
+#[cfg(target_os = "linux")]
+fn another_user(world: &World) {
+    if !rustix::process::geteuid().is_root() {
+        say("skipped: only root can be another user");
+        return;
+    }
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
+    bind(&socket, &SocketAddrUnix::new(world.socket()).unwrap()).unwrap();
+    let daemon = std::thread::spawn(move || {
+        rustix::thread::set_thread_uid(rustix::process::Uid::from_raw(65534)).unwrap();
+        listen(&socket, 8).unwrap();
+        UnixListener::from(socket)
+    });
+    let listener = daemon.join().unwrap();
+    let talk = std::thread::spawn(move || {
+        let mut heard = Vec::new();
+        let (stream, _) = listener.accept().unwrap();
+        stream.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+        let _ = (&stream).read_to_end(&mut heard);
+        let answer = Reply::Replay { status: 0, stdout: b"from a stranger".to_vec(), stderr: vec![] };
+        let _ = (&stream).write_all(&[wire::preamble().as_slice(), &answer.encode().unwrap()].concat());
+        heard
+    });
+    assert_runs_rustc(world.call(SCRIPT));
+    assert_eq!(talk.join().unwrap(), b"", "a stranger is told nothing");
+    assert!(!world.hung_marker().exists());
+}
+
+#[cfg(not(target_os = "linux"))]
+fn another_user(_world: &World) {
+    say("skipped: needs a thread that can be another user");
+}
+
+/// Runs `cat -` for a compiler, below `front`, with a daemon that leaves it to rustc.
+fn cat_below(world: &World, front: &[&str], input: &[u8]) -> std::process::Output {
+    let daemon = world.serve(|peer| {
+        if !peer.is_left() {
+            peer.send(&Reply::Exec { reason: "test".into() });
+        }
+    });
+    let mut command = world.wrapper_under(front, "");
+    command.args(["/bin/cat", "-"]);
+    let output = run_with_input(command, input.to_vec());
+    daemon.join().unwrap();
+    output
+}
+
+fn no_descriptor(world: &World) {
+    // The standard streams and the socket: nothing is left.
+    let output = cat_below(world, &["sh", "-c", "ulimit -n 4 && exec \"$@\"", "sh"], b"source");
+    assert_seen(&output, 0, "source", "");
+}
+
+fn strace_can(injection: &str) -> bool {
+    let tried = Command::new("strace").args(["-qq", "-o", "/dev/null", "-e", injection, "true"]).output();
+    let can = tried.is_ok_and(|output| output.status.success());
+    if !can {
+        say("skipped: needs strace");
+    }
+    can
+}
+
+fn no_memory_file(world: &World) {
+    let injection = "inject=memfd_create:error=ENOMEM";
+    if strace_can(injection) {
+        assert_seen(&cat_below(world, &["strace", "-qq", "-o", "/dev/null", "-e", injection], b"source"), 0, "source", "");
+    }
+}
+
+fn stdin_lost(world: &World) {
+    let injection = "inject=lseek:error=EIO";
+    if strace_can(injection) {
+        assert_seen(&cat_below(world, &["strace", "-qq", "-o", "/dev/null", "-e", injection], b"source"), 1, "", "");
+    }
 }
 
 fn path_too_long(world: &World) {

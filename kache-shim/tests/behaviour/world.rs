@@ -3,12 +3,13 @@
 use kache_proto::{Decoder, Message, Plan, Reply, Report, Request, wire};
 use std::env;
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 /// A wrapper under test.
 pub(crate) struct Program {
@@ -159,6 +160,12 @@ impl Peer {
     /// Whether the other end closes without another frame.
     pub(crate) fn is_left(&mut self) -> bool {
         self.message().is_none()
+    }
+
+    /// The same, within a bound.
+    pub(crate) fn is_left_within(&mut self, bound: Duration) -> bool {
+        self.stream.set_read_timeout(Some(bound)).unwrap();
+        !matches!(self.stream.read(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock)
     }
 
     pub(crate) fn send(&mut self, reply: &Reply) {

@@ -152,8 +152,8 @@ fn a_wrong_configuration_and_a_socket_without_room_are_problems() {
     assert_eq!(
         about(&said, "socket")[0],
         format!(
-            "problem socket the socket's path is 155 bytes long, at most 107 are possible: {long}; set KACHE_SOCKET to a shorter one, for \
-             instance in /tmp or XDG_RUNTIME_DIR"
+            "problem socket the socket's path is 155 bytes long, at most 107 are possible: {long}; set KACHE_SOCKET to a shorter one, in a \
+             directory that is yours alone"
         )
     );
     let said = doctor(&place, &[], &[("KACHE_MAXSIZE", "1")]);

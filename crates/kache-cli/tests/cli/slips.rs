@@ -59,7 +59,7 @@ fn a_slip_in_the_environment_names_the_variable() {
     let place = Place::new();
     let long = format!("/tmp/{}", "x".repeat(150));
     let too_long = format!(
-        "the socket's path is 155 bytes long, at most 107 are possible: {long}; set KACHE_SOCKET to a shorter one, for instance in /tmp or XDG_RUNTIME_DIR"
+        "the socket's path is 155 bytes long, at most 107 are possible: {long}; set KACHE_SOCKET to a shorter one, in a directory that is yours alone"
     );
     for (name, value, command, text) in [
         ("KACHE_SOCKET", "here", "stats", "KACHE_SOCKET must be an absolute path, not here"),

@@ -71,7 +71,7 @@ fn command(plan: &Plan, argv: &[OsString]) -> io::Result<(Command, Vec<File>)> {
     let mut files = Vec::new();
     for (index, bytes) in argfiles {
         let slot = args.get_mut(*index as usize).ok_or(io::ErrorKind::InvalidInput)?;
-        let file = file::inherited(bytes, io::empty())?;
+        let file = file::inherited(bytes)?;
         *slot = [OsString::from("@"), file::inherited_name(&file)].into_iter().collect();
         files.push(file);
     }

@@ -5,13 +5,18 @@ use std::fs::File;
 use std::io::{self, Seek, Write};
 use std::os::fd::AsRawFd;
 
-/// A file that this process's children inherit, holding `bytes` and then whatever `rest` has, positioned at its beginning.
-pub(super) fn inherited(bytes: &[u8], mut rest: impl io::Read) -> io::Result<File> {
-    let mut file = unnamed()?;
+/// A file that this process's children inherit, holding `bytes`, positioned at its beginning.
+pub(super) fn inherited(bytes: &[u8]) -> io::Result<File> {
+    let file = unnamed()?;
+    fill(&file, bytes, io::empty())?;
+    Ok(file)
+}
+
+/// Fills an empty file with `bytes` and then whatever `rest` has, and goes back to its beginning.
+pub(super) fn fill(mut file: &File, bytes: &[u8], mut rest: impl io::Read) -> io::Result<()> {
     file.write_all(bytes)?;
     io::copy(&mut rest, &mut file)?;
-    file.rewind()?;
-    Ok(file)
+    file.rewind()
 }
 
 /// The name under which a child can open an inherited file.
@@ -20,13 +25,15 @@ pub(super) fn inherited_name(file: &File) -> OsString {
     format!("{directory}/{}", file.as_raw_fd()).into()
 }
 
+/// An empty file that this process's children inherit.
 #[cfg(target_os = "linux")]
-fn unnamed() -> io::Result<File> {
+pub(super) fn unnamed() -> io::Result<File> {
     Ok(rustix::fs::memfd_create("kache", rustix::fs::MemfdFlags::empty())?.into())
 }
 
+/// An empty file that this process's children inherit.
 #[cfg(not(target_os = "linux"))]
-fn unnamed() -> io::Result<File> {
+pub(super) fn unnamed() -> io::Result<File> {
     use std::fs::{OpenOptions, remove_file};
     let name = format!("kache-{}-{:?}", std::process::id(), std::time::SystemTime::now());
     let path = std::env::temp_dir().join(name);

@@ -39,15 +39,20 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     if argv.is_empty() {
         return ExitCode::SUCCESS;
     }
-    let Some((connection, stdin)) = reach().map(|connection| (connection, TakenStdin::take(&argv))) else {
+    let Some((marker, mut connection)) = reach() else {
         return exec(&argv);
     };
-    let (marker, mut connection) = connection;
+    let Ok(stdin) = TakenStdin::take(&argv) else {
+        drop(connection);
+        return exec(&argv);
+    };
     let answer = request(&argv, &stdin).ok_or(ClientError::OutOfTurn).and_then(|request| connection.ask(&request));
     if let Ok(Reply::Replay { status, stdout, stderr }) = answer {
         return replay(status, &stdout, &stderr);
     }
-    stdin.give_back();
+    if stdin.give_back().is_err() {
+        return ExitCode::FAILURE;
+    }
     match answer {
         Ok(Reply::Compile(plan)) => compile::run(connection, &plan, &argv),
         Err(ClientError::Hung) => {
