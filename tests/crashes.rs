@@ -107,6 +107,27 @@ fn a_killed_build_hands_its_lease_to_the_next_waiter() {
 }
 
 #[test]
+fn nobody_waits_for_a_build_that_is_suspended() {
+    let machine = Machine::new();
+    let (first, second) = (held(&machine, "a"), held(&machine, "b"));
+    let leader = start_held(&machine, &first);
+    let group = Pid::from_raw(i32::try_from(leader.id()).unwrap()).unwrap();
+    kill_process_group(group, Signal::STOP).unwrap();
+    std::fs::remove_file(machine.path("hold")).unwrap();
+    let built = holding(&machine, &second).limit(Duration::from_secs(60)).run();
+    assert!(built.status.success(), "{}", built.stderr);
+    assert_eq!(run(second.file("target/debug/prog")), "1\n");
+    kill_process_group(group, Signal::CONT).unwrap();
+    assert!(holding(&machine, &first).finish(leader).status.success());
+    machine.settle();
+    for project in [first, second] {
+        project.remove("target");
+        machine.restores(&project, &["build"]);
+        assert_eq!(run(project.file("target/debug/prog")), "1\n");
+    }
+}
+
+#[test]
 fn a_waiter_gets_the_leaders_result() {
     let machine = Machine::new();
     let (first, second) = (held(&machine, "a"), held(&machine, "b"));

@@ -1,11 +1,11 @@
 //! `kached` as a citizen: one per cache directory, private, quick to end, talking HTTP, evicting what is too much.
 
-use kache_testkit::{Binaries, Machine, finish_within, http_get, run, samples, until};
+use kache_testkit::{Binaries, Machine, finish_within, http_get, run, samples, skipped, until};
 use rustix::process::Signal;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::Command;
 use std::time::Duration;
 
@@ -50,6 +50,64 @@ fn the_socket_is_private_and_a_dead_daemons_socket_is_replaced() {
     assert!(machine.socket().exists());
     machine.start();
     assert_eq!(mode(), 0o600);
+}
+
+#[test]
+fn a_daemon_that_ends_leaves_the_socket_of_another_alone() {
+    let machine = Machine::new();
+    let next = machine.path("next");
+    let _listener = UnixListener::bind(&next).unwrap();
+    fs::rename(&next, machine.socket()).unwrap();
+    machine.stop();
+    assert!(machine.socket().exists());
+}
+
+/// The last logout takes `/run/user/UID` away.
+#[test]
+fn a_daemon_whose_socket_is_gone_ends_and_gives_the_cache_free() {
+    let machine = Machine::idle();
+    let mut child = machine.spawn(kached());
+    until("kached ready", BOUND, || machine.log().contains("kached ready").then_some(()));
+    fs::remove_file(machine.socket()).unwrap();
+    assert_eq!(finish_within(&mut child, BOUND).expect("kached ends").code(), Some(0), "{}", machine.log());
+    machine.start();
+}
+
+#[test]
+fn a_daemon_whose_cache_directory_was_emptied_ends_and_the_next_one_stores_again() {
+    let machine = Machine::idle();
+    let mut child = machine.spawn(kached());
+    until("kached ready", BOUND, || machine.log().contains("kached ready").then_some(()));
+    for entry in fs::read_dir(machine.cache_dir()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { fs::remove_dir_all(path).unwrap() } else { fs::remove_file(path).unwrap() }
+    }
+    assert_eq!(finish_within(&mut child, BOUND).expect("kached ends").code(), Some(0), "{}", machine.log());
+    machine.start();
+    let project = samples::pair(machine.path("a"));
+    machine.build(&project, &["build"]);
+    project.remove("target");
+    machine.restores(&project, &["build"]);
+}
+
+/// Who could put a socket where ours should be, in `/tmp` for instance, would get everything that a build tells.
+#[test]
+fn a_daemon_of_another_user_is_asked_nothing() {
+    if !rustix::process::geteuid().is_root() {
+        skipped("only root can start a daemon of another user");
+        return;
+    }
+    let machine = Machine::idle();
+    let own = Command::new("chown").args(["-R", "65534"]).arg(machine.home().parent().unwrap()).status().unwrap();
+    assert!(own.success());
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--clear-groups"]).arg(Binaries::get().kached());
+    machine.launch(command);
+    let asked = machine.kache(&["status"]);
+    assert!(!asked.status.success() && asked.stderr.contains("somebody else listens"), "{}{}", asked.stdout, asked.stderr);
+    let project = samples::pair(machine.path("a"));
+    machine.cargo(&project).args(["build"]).ok();
+    assert_eq!(run(project.file("target/debug/prog")), "1\n");
 }
 
 #[test]

@@ -6,6 +6,7 @@
 use crate::config_watch::ConfigWatch;
 use crate::engine::{Answer, Engine, Errand, Ticket};
 use crate::journal::Call;
+use crate::lease::Waited;
 use kache_proto::decode::Decoder;
 use kache_proto::{Message, Plan, ProtocolError, Reply, Report, Request, wire};
 use std::future::Future;
@@ -49,14 +50,14 @@ where
     let Some(request) = line.request().await? else { return Ok(()) };
     engine.stats.request();
     let call = engine.journal.call(request, peer);
-    let mut answer = line.ask(&engine, &call, false).await?;
+    let mut answer = line.ask(&engine, &call, Waited::No).await?;
     loop {
         answer = match answer {
             Answer::Reply(reply) => return line.say(&reply).await,
             Answer::Compile(ticket, plan) => return line.compile(engine, publishing, ticket, plan).await,
             Answer::Wait(waiter) => {
-                line.working(waiter.ended()).await?;
-                line.ask(&engine, &call, true).await?
+                let waited = line.working(waiter.ended()).await?;
+                line.ask(&engine, &call, waited).await?
             }
             Answer::Look(errand) => line.look(&engine, errand).await?,
         };
@@ -70,8 +71,8 @@ struct Line<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Line<S> {
-    /// Has the engine answer. `waited`: the question has waited for somebody else's compile before.
-    async fn ask(&mut self, engine: &Arc<Engine>, call: &Arc<Call>, waited: bool) -> Result<Answer, ConversationError> {
+    /// Has the engine answer.
+    async fn ask(&mut self, engine: &Arc<Engine>, call: &Arc<Call>, waited: Waited) -> Result<Answer, ConversationError> {
         let (call, config) = (Arc::clone(call), Arc::clone(&self.config));
         let ask = move |engine: &Engine| {
             config.meet(call.request.parent);

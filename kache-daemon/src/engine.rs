@@ -21,7 +21,7 @@ use crate::capture::Captured;
 use crate::files::{self, Files};
 use crate::inflight::{Entry, InFlights};
 use crate::journal::{Call, Ended, Journal};
-use crate::lease::{Lease, Leases, Waiter};
+use crate::lease::{Lease, Leases, Waited, Waiter};
 use crate::leftovers::Leftovers;
 use crate::linker::Linkers;
 use crate::load::{Load, Running};
@@ -154,8 +154,8 @@ impl Engine {
         Arc::strong_count(&self.being_stored) - 1
     }
 
-    /// Answers a shim. `waited`: this question has waited for somebody else's compile before.
-    pub(crate) fn ask(&self, call: &Arc<Call>, waited: bool) -> Answer {
+    /// Answers a shim.
+    pub(crate) fn ask(&self, call: &Arc<Call>, waited: Waited) -> Answer {
         let (start, began) = (Instant::now(), files::now());
         match self.answer(call, waited, start, began) {
             Ok(answer) => answer,
@@ -169,7 +169,7 @@ impl Engine {
         }
     }
 
-    fn answer(&self, call: &Arc<Call>, waited: bool, start: Instant, began: i128) -> Result<Answer, Bypass> {
+    fn answer(&self, call: &Arc<Call>, waited: Waited, start: Instant, began: i128) -> Result<Answer, Bypass> {
         let request = &call.request;
         same_filesystem(call)?;
         let env: Env = request.env.iter().map(|(name, value)| (name, value)).collect();
@@ -202,12 +202,13 @@ impl Engine {
         }
     }
 
-    fn find_or_compile(&self, question: Question, waited: bool, start: Instant) -> Answer {
+    fn find_or_compile(&self, question: Question, before: Waited, start: Instant) -> Answer {
         let question = Arc::new(question);
+        let waited = before != Waited::No;
         if let Ok(found) = self.find(&question, waited, start) {
             return self.hit_or_verify(found, question, start);
         }
-        let lease = match self.leases.take(question.lease) {
+        let lease = match self.leases.take(question.lease, question.call.peer, before) {
             Ok(lease) => lease,
             Err(waiter) => return Answer::Wait(waiter),
         };

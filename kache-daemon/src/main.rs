@@ -35,6 +35,7 @@ mod service;
 mod settings;
 mod sources;
 mod spawn;
+mod standing;
 mod stats;
 mod strangers;
 mod toolchain;
@@ -50,6 +51,7 @@ use kache_config::{Config, ConfigError, Environment, Files};
 use kache_store::{OpenError, Options, Store};
 use log::Log;
 use settings::Settings;
+use standing::Bound;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -167,11 +169,11 @@ fn run() -> anyhow::Result<ExitCode> {
 
 async fn serve(front: Arc<Front>, given: Option<service::Socket>) -> anyhow::Result<ExitCode> {
     let listening = match given {
-        Some(given) => server::adopt(given),
-        None => server::listen(&front.socket),
+        Some(given) => server::adopt(given).map(|listener| (listener, None)),
+        None => server::listen(&front.socket).map(|listener| (listener, Some(Bound::at(&front.socket)))),
     };
-    let listener = match listening {
-        Ok(listener) => listener,
+    let (listener, bound) = match listening {
+        Ok(listening) => listening,
         Err(error @ server::ListenError::Taken(_)) => return Ok(taken(&error.to_string())),
         Err(error) => return Err(error.into()),
     };
@@ -184,10 +186,8 @@ async fn serve(front: Arc<Front>, given: Option<service::Socket>) -> anyhow::Res
     }
     complain(&format!("kached ready: {} (pid {}, cache {})", front.socket.display(), std::process::id(), front.cache_dir.display()));
     service::ready(&front.engine);
-    server::serve(listener, Arc::clone(&front)).await;
-    if !front.activated {
-        let _gone = std::fs::remove_file(&front.socket);
-    }
+    tokio::spawn(standing::watch(Arc::clone(&front), bound.clone()));
+    server::serve(listener, bound, Arc::clone(&front)).await;
     front.engine.journal.close();
     front.engine.store.flush()?;
     Ok(ExitCode::SUCCESS)

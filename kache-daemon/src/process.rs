@@ -17,6 +17,11 @@ pub(crate) fn lives(process: Parent) -> bool {
     pid.is_some_and(|pid| rustix::process::test_kill_process(pid).is_ok())
 }
 
+/// Whether it has been stopped (by Ctrl-Z, or by a debugger), so that it won't go on by itself.
+pub(crate) fn is_stopped(pid: u32) -> bool {
+    stat(pid).is_some_and(|stat| matches!(state(&stat), Some(b'T' | b't')))
+}
+
 /// Whoever started it.
 pub(crate) fn parent(process: Parent) -> Option<Parent> {
     let stat = stat(process.pid)?;
@@ -65,8 +70,12 @@ fn world(process: &str) -> Option<World> {
 
 /// Ended, but nobody has asked how.
 fn is_over(stat: &[u8]) -> bool {
-    let state = stat.iter().rposition(|byte| *byte == b')').and_then(|at| stat.get(at + 2));
-    matches!(state, Some(b'Z' | b'X'))
+    matches!(state(stat), Some(b'Z' | b'X'))
+}
+
+/// The letter that follows the name.
+fn state(stat: &[u8]) -> Option<u8> {
+    stat.iter().rposition(|byte| *byte == b')').and_then(|at| stat.get(at + 2)).copied()
 }
 
 fn stat(pid: u32) -> Option<Vec<u8>> {

@@ -17,9 +17,9 @@ use kache_proto::Reply;
 use kache_rustc::dep_info;
 use kache_store::{Held, PlaceError, PlacedHow, Placement, Staged};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, utimensat};
-use std::fs;
-use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::fs::{self, OpenOptions, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 const NANOS: i128 = 1_000_000_000;
@@ -43,7 +43,7 @@ impl Engine {
             let _no_child_starts = spawn::writing();
             if !artifact.outputs.is_empty() && artifact.dep_info.is_none() {
                 // rustc makes its output directory too; but not for dep-info, which it writes first.
-                std::fs::create_dir_all(&dir).map_err(|source| RestoreError::Write { path: dir.clone(), source })?;
+                create_directory(&dir, question.call.request.umask).map_err(|source| RestoreError::Write { path: dir.clone(), source })?;
             }
             self.put(question, contents, held, &dir, &mut restored)?;
         }
@@ -69,7 +69,7 @@ impl Engine {
             let text = dep_info::show(&dep_info.text, &question.roots);
             let mode = 0o666 & !question.call.request.umask;
             let stands = fs::read(&path).is_ok_and(|there| there == text) && alone(&path, mode).is_some();
-            let done = if stands { touch(&path) } else { write_replacing(&path, &text) };
+            let done = if stands { touch(&path) } else { write_replacing(&path, &text, mode) };
             done.map_err(|source| RestoreError::Write { path, source })
         });
         dep_info.transpose()?;
@@ -161,10 +161,36 @@ fn replay(question: &Question, artifact: &Artifact) -> Reply {
     }
 }
 
-/// Writes a small file under a temporary name and renames it over `path`.
-pub(crate) fn write_replacing(path: &Path, text: &[u8]) -> io::Result<()> {
+/// Makes a directory, and those above it that are missing, as the build's umask has it; the daemon's own may be another.
+fn create_directory(path: &Path, umask: u32) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(above) = path.parent() {
+        create_directory(above, umask)?;
+    }
+    match fs::create_dir(path) {
+        Ok(()) => {
+            // What it got from the directory above (a group that is passed on) stays.
+            let inherited = fs::metadata(path)?.mode() & 0o7000;
+            fs::set_permissions(path, Permissions::from_mode(inherited | 0o777 & !umask))
+        }
+        Err(_) if path.is_dir() => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Writes a small file with these permissions under a temporary name and renames it over `path`.
+fn write_replacing(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
     let temporary = temporary_beside(path);
-    let written = std::fs::write(&temporary, text).and_then(|()| std::fs::rename(&temporary, path));
+    let write = || {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
+        file.write_all(text)?;
+        // Less what the daemon's umask took away.
+        file.set_permissions(Permissions::from_mode(mode))?;
+        std::fs::rename(&temporary, path)
+    };
+    let written = write();
     if written.is_err() {
         let _gone = std::fs::remove_file(&temporary);
     }
@@ -196,16 +222,25 @@ fn renew(path: &Path, mtime: Option<i128>) -> io::Result<()> {
 }
 
 fn temporary_beside(path: &Path) -> PathBuf {
-    use std::sync::atomic::{AtomicU64, Ordering};
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let n = NEXT.fetch_add(1, Ordering::Relaxed);
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".kache-{}-{n}-{name}", std::process::id()))
+    path.with_file_name(kache_store::temporary_name())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn directories_are_made_as_the_builds_umask_has_it_and_those_that_stand_are_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let mode = |path: &str| fs::metadata(dir.path().join(path)).unwrap().mode() & 0o7777;
+        fs::create_dir(dir.path().join("a")).unwrap();
+        fs::set_permissions(dir.path().join("a"), Permissions::from_mode(0o700)).unwrap();
+        create_directory(&dir.path().join("a/b/c"), 0o002).unwrap();
+        create_directory(&dir.path().join("a/b/c"), 0o077).unwrap();
+        assert_eq!([mode("a"), mode("a/b"), mode("a/b/c")], [0o700, 0o775, 0o775]);
+        fs::write(dir.path().join("file"), "").unwrap();
+        assert!(create_directory(&dir.path().join("file/d"), 0).is_err());
+    }
 
     #[test]
     fn renewing_gives_a_new_inode_and_leaves_the_other_name_alone() {

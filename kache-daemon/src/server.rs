@@ -6,6 +6,7 @@
 use crate::conversation::{self, ConversationError};
 use crate::http::{self, Front};
 use crate::service;
+use crate::standing::Bound;
 use interprocess::local_socket::tokio::{Listener, Stream};
 use interprocess::local_socket::traits::{StreamCommon as _, tokio::Listener as _};
 use interprocess::local_socket::{GenericFilePath, ListenerOptions, ToFsName};
@@ -51,7 +52,8 @@ pub(crate) fn listen(path: &Path) -> Result<Listener, ListenError> {
     }
     let _forgotten = std::fs::remove_file(kache_proto::socket::hung_marker(path));
     let name = path.to_fs_name::<GenericFilePath>().map_err(fail)?;
-    private(ListenerOptions::new().name(name), path).map_err(fail)
+    // Whose file it is at the end, `Bound` looks at; the library would remove anybody's.
+    private(ListenerOptions::new().name(name).reclaim_name(false), path).map_err(fail)
 }
 
 /// A listener that only its owner may connect to.
@@ -76,8 +78,8 @@ pub(crate) fn adopt(given: service::Socket) -> Result<Listener, ListenError> {
     adopted.map(Listener::from).map_err(|source| ListenError::Io { path, source })
 }
 
-/// Answers until the front's `stop` is cancelled, then drains.
-pub(crate) async fn serve(listener: Listener, front: Arc<Front>) {
+/// Answers until the front's `stop` is cancelled, takes the socket's file away, if it is ours, and drains.
+pub(crate) async fn serve(listener: Listener, bound: Option<Bound>, front: Arc<Front>) {
     let (connections, publishing) = (TaskTracker::new(), TaskTracker::new());
     loop {
         let accepted = tokio::select! {
@@ -102,6 +104,9 @@ pub(crate) async fn serve(listener: Listener, front: Arc<Front>) {
     }
     service::stopping();
     drop(listener);
+    if let Some(bound) = bound {
+        bound.remove();
+    }
     publishing.close();
     let end = Instant::now() + DRAIN;
     if tokio::time::timeout_at(end, publishing.wait()).await.is_err() {

@@ -8,7 +8,7 @@ use crate::error::{FileError, OpenError};
 use kache_model::BlobId;
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -39,6 +39,16 @@ impl Layout {
         Ok((layout, lock))
     }
 
+    /// Whether `lock` is still the lock of this directory, and what is taken in has a place. What can't be found out is as it was.
+    pub(crate) fn is_in_place(&self, lock: &File) -> bool {
+        let gone = |error: io::Error| error.kind() == io::ErrorKind::NotFound;
+        let ours = match (fs::metadata(lock_path(&self.dir)), lock.metadata()) {
+            (Ok(there), Ok(ours)) => (there.dev(), there.ino()) == (ours.dev(), ours.ino()),
+            (there, _) => !there.is_err_and(gone),
+        };
+        ours && !fs::metadata(&self.staging).is_err_and(gone)
+    }
+
     pub(crate) fn index(&self) -> PathBuf {
         self.dir.join("index-v1.redb")
     }
@@ -63,8 +73,12 @@ pub(crate) fn create_dir(dir: &Path) -> Result<(), FileError> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|source| FileError::new("create", dir, source))
 }
 
+fn lock_path(dir: &Path) -> PathBuf {
+    dir.join("lock")
+}
+
 fn take_lock(dir: &Path) -> Result<File, OpenError> {
-    let path = dir.join("lock");
+    let path = lock_path(dir);
     let fail = |source| FileError::new("lock", &path, source);
     let file = File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(fail)?;
     match file.try_lock() {

@@ -26,7 +26,7 @@ mod verify;
 pub use error::{Damage, FileError, OpenError, PlaceError, StoreError};
 pub use evict::{GcLimit, GcReport};
 pub use memo::OutputRow;
-pub use place::{Placed, PlacedHow, Placement, Staged};
+pub use place::{Placed, PlacedHow, Placement, Staged, temporary_name};
 pub use probe::probe_link;
 pub use publish::{MAX_SETS, Publication};
 pub use removals::RemovedFor;
@@ -298,6 +298,12 @@ impl Store {
             transaction.open_table(PENDING)?.remove(key.0.as_bytes())?;
             Ok(())
         })
+    }
+
+    /// Whether the directory is still the one that was opened: somebody who emptied it took the lock's file away too, and perhaps another
+    /// process has a store there by now.
+    pub fn is_in_place(&self) -> bool {
+        self.0.layout.is_in_place(&self.0.lock)
     }
 
     /// Returns when the disk has everything that was published or remembered before.

@@ -21,8 +21,9 @@ use std::fs::{self, File, Metadata, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What kind of inode the caller wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -259,8 +260,12 @@ impl Job<'_> {
     }
 }
 
-/// No two of this process are alike, and other processes have another number.
-fn temporary_name() -> String {
+/// A name for a file that is about to be renamed. No two of this process are alike; other processes have another number, or, where one comes
+/// again (in a container each daemon may have the same), began at another time. What a killed one left is in nobody's way.
+pub fn temporary_name() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    format!(".kache-{}-{}.tmp", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+    static BEGAN: OnceLock<u128> = OnceLock::new();
+    let since = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_nanos());
+    let began = BEGAN.get_or_init(since);
+    format!(".kache-{}-{began:x}-{}.tmp", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }

@@ -41,6 +41,18 @@ fn sharing_never_moves_the_blobs_mtime() {
     }
 }
 
+/// In a container each daemon may have the same number.
+#[test]
+fn what_a_killed_process_of_the_same_number_left_is_in_nobodys_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir.path().join("s"));
+    publish(&store, "a", &[b"bytes"]);
+    let held = store.find(&key("a")).unwrap().unwrap();
+    (0..1000).for_each(|n| fs::write(dir.path().join(format!(".kache-{}-{n}.tmp", std::process::id())), "").unwrap());
+    store.place(&held, 0, &dir.path().join("dest"), Placement::Own, 0o644).unwrap();
+    assert_eq!(fs::read(dir.path().join("dest")).unwrap(), b"bytes");
+}
+
 #[test]
 fn own_inode_is_stamped_by_the_kernel_now_and_has_the_mode() {
     let dir = tempfile::tempdir().unwrap();
