@@ -48,7 +48,7 @@ pub(crate) fn configure(machine: &Machine, endpoint: &str, more: &str) {
 }
 
 /// A server with a bucket that both versions of the pair are in.
-fn filled() -> S3Server {
+pub(crate) fn filled() -> S3Server {
     let server = S3Server::start();
     for (key, bytes) in &*FILLED {
         let path = server.object(key);

@@ -34,6 +34,7 @@ mod secrets;
 mod servers;
 mod service;
 mod slips;
+mod sync;
 mod systemd;
 mod team;
 mod together;

@@ -4,6 +4,8 @@
 //! SIGINT end it in an orderly way. Where a service manager listens for it, it takes that socket. Exit codes: 0 after a stop, 1 for
 //! trouble, 2 for wrong usage or configuration, 3 if another kached has the cache directory or the socket.
 //!
+//! `--until-eof` is for programs that start a daemon of their own: its standard input is a pipe that ends with them, however they end.
+//!
 //! `kached __compile …` isn't the daemon: it runs one compile for a shim that has no standard library.
 
 mod archive;
@@ -64,7 +66,8 @@ use tokio_util::sync::CancellationToken;
 const USAGE: &str = "\
 kached: the daemon of kache, a build cache for Rust
 
-Usage: kached            run in the foreground until SIGTERM or SIGINT
+Usage: kached              run in the foreground until SIGTERM or SIGINT
+       kached --until-eof  or until its standard input ends
        kached --version
        kached --help
 
@@ -78,18 +81,27 @@ fn main() -> ExitCode {
         Some(word) if word == "__compile" => kache_proto::wrapper::run_compile(args),
         Some(word) if word == "--version" || word == "-V" => say(&format!("kached {}\n", env!("CARGO_PKG_VERSION"))),
         Some(word) if word == "--help" || word == "-h" => say(USAGE),
+        Some(word) if word == "--until-eof" => daemon(End::WithStdin),
         Some(word) => {
             complain(&format!("kached: unexpected argument {}; see kached --help", word.display()));
             ExitCode::from(2)
         }
-        None => match run() {
-            Ok(code) => code,
-            Err(error) => {
-                complain(&format!("kached: {}", with_causes(&error)));
-                ExitCode::from(if is_a_slip(&error) { 2 } else { 1 })
-            }
-        },
+        None => daemon(End::OnDemand),
     }
+}
+
+/// What ends the daemon, signals and `/v1/stop` apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    OnDemand,
+    WithStdin,
+}
+
+fn daemon(end: End) -> ExitCode {
+    run(end).unwrap_or_else(|error| {
+        complain(&format!("kached: {}", with_causes(&error)));
+        ExitCode::from(if is_a_slip(&error) { 2 } else { 1 })
+    })
 }
 
 fn say(text: &str) -> ExitCode {
@@ -118,7 +130,7 @@ fn complain(text: &str) {
     let _nobody = writeln!(std::io::stderr(), "{text}");
 }
 
-fn run() -> anyhow::Result<ExitCode> {
+fn run(end: End) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     // First: the file may be exchanged for a newer one at any time, and from then on the system tells no usable name.
     let runner = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("kached"));
@@ -161,6 +173,9 @@ fn run() -> anyhow::Result<ExitCode> {
         strangers: Strangers::default(),
         stop: CancellationToken::new(),
     };
+    if end == End::WithStdin {
+        stop_at_eof(front.stop.clone());
+    }
     let code = runtime.block_on(serve(Arc::new(front), given));
     // Compiles whose shims are still at work lose their daemon, not their result.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
@@ -203,6 +218,14 @@ fn stop_on_signals(front: &Arc<Front>) -> std::io::Result<()> {
         });
     }
     Ok(())
+}
+
+/// On a thread of its own, which nobody has to wait for.
+fn stop_at_eof(stop: CancellationToken) {
+    std::thread::spawn(move || {
+        let _ended = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        stop.cancel();
+    });
 }
 
 fn taken(message: &str) -> ExitCode {

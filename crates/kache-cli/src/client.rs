@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// How long an ordinary question may take.
 pub(crate) const SHORT: Duration = Duration::from_secs(5);
@@ -75,31 +76,41 @@ impl Client {
         })
     }
 
-    /// `POST target` with `body`; `hear` gets each line of the answer as it comes.
+    /// `POST target` with `body`; `hear` gets each line of the answer as it comes. A signal that asks this process to end is an error, so that the
+    /// caller can clear away what it holds.
     pub(crate) fn post_for_lines(&self, target: &str, body: String, hear: impl FnMut(&str) -> Result<(), Error>) -> Result<(), Error> {
-        self.lines(Method::POST, target, body, hear)
+        runtime()?.block_on(async {
+            tokio::select! {
+                heard = self.lines(Method::POST, target, body, hear) => heard,
+                signal = interrupted() => Err(Error::Interrupted { signal: signal? }),
+            }
+        })
     }
 
     /// `GET target`; `hear` gets each line of the answer as it comes, and ends it by an error.
     pub(crate) fn get_for_lines(&self, target: &str, hear: impl FnMut(&str) -> Result<(), Error>) -> Result<(), Error> {
-        self.lines(Method::GET, target, String::new(), hear)
+        runtime()?.block_on(self.lines(Method::GET, target, String::new(), hear))
     }
 
-    fn lines(&self, method: Method, target: &str, body: String, mut hear: impl FnMut(&str) -> Result<(), Error>) -> Result<(), Error> {
-        runtime()?.block_on(async {
-            let request = format!("{method} {target}");
-            let mut answer = self.send(method, target, body).await?;
-            let mut pending = Vec::new();
-            while let Some(frame) = answer.frame().await {
-                let frame = frame.map_err(|error| Error::BrokenOff { request: request.clone(), cause: error.to_string() })?;
-                pending.extend_from_slice(frame.data_ref().map_or(&[], |data| &data[..]));
-                while let Some(end) = pending.iter().position(|byte| *byte == b'\n') {
-                    let line: Vec<u8> = pending.drain(..=end).collect();
-                    hear(String::from_utf8_lossy(&line).trim_end())?;
-                }
+    async fn lines(
+        &self,
+        method: Method,
+        target: &str,
+        body: String,
+        mut hear: impl FnMut(&str) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let request = format!("{method} {target}");
+        let mut answer = self.send(method, target, body).await?;
+        let mut pending = Vec::new();
+        while let Some(frame) = answer.frame().await {
+            let frame = frame.map_err(|error| Error::BrokenOff { request: request.clone(), cause: error.to_string() })?;
+            pending.extend_from_slice(frame.data_ref().map_or(&[], |data| &data[..]));
+            while let Some(end) = pending.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = pending.drain(..=end).collect();
+                hear(String::from_utf8_lossy(&line).trim_end())?;
             }
-            Ok(())
-        })
+        }
+        Ok(())
     }
 
     async fn exchange(&self, method: Method, target: &str, body: String) -> Result<String, Error> {
@@ -143,6 +154,19 @@ impl Client {
 fn runtime() -> Result<tokio::runtime::Runtime, Error> {
     let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
     built.map_err(|source| Error::io("starting an event loop", source))
+}
+
+/// Returns with the signal that asks this process to end.
+async fn interrupted() -> Result<i32, Error> {
+    let listen = |kind| signal(kind).map_err(|source| Error::io("waiting for signals", source));
+    let (mut interrupt, mut terminate, mut hang_up) =
+        (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?, listen(SignalKind::hangup())?);
+    let kind = tokio::select! {
+        _ = interrupt.recv() => SignalKind::interrupt(),
+        _ = terminate.recv() => SignalKind::terminate(),
+        _ = hang_up.recv() => SignalKind::hangup(),
+    };
+    Ok(kind.as_raw_value())
 }
 
 /// Reads `body`, the answer to `request`.

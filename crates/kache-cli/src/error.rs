@@ -40,6 +40,8 @@ pub(crate) enum Error {
     Unknown(String),
     #[error("kache monitor draws on a terminal, and this is none; `kache stats --watch` prints, and GET /v1/events tells programs")]
     NoTerminal,
+    #[error("interrupted; what was moved stays, and the same command goes on from there")]
+    Interrupted { signal: i32 },
     #[error("nobody listens any more")]
     Unheard,
     #[error("{0}")]
@@ -76,6 +78,8 @@ impl Error {
         match self {
             Self::NotRunning { .. } => exit::NOT_RUNNING,
             Self::Config(_) | Self::Socket(_) | Self::NoConsent { .. } | Self::CargoConfig(_) => exit::USAGE,
+            // As shells count.
+            Self::Interrupted { signal } => u8::try_from(128 + signal).unwrap_or(exit::FAILED),
             _ => exit::FAILED,
         }
     }

@@ -33,6 +33,11 @@ pub(crate) fn warning(text: impl fmt::Display) {
     let _ = writeln!(anstream::stderr(), "{YELLOW}kache: warning:{YELLOW:#} {text}");
 }
 
+/// A line that another program wrote to its stderr.
+pub(crate) fn foreign(line: impl fmt::Display) {
+    let _ = writeln!(anstream::stderr(), "{line}");
+}
+
 /// Why it ends here.
 pub(crate) fn error(error: &Error) {
     let _ = writeln!(anstream::stderr(), "{RED}kache: error:{RED:#} {error}");

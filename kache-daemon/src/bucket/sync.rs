@@ -1,12 +1,13 @@
 //! `kache sync`: everything of a build's crates at once, instead of what a build asks for.
 //!
 //! Promises: a pull lists only the folders of the crates in `Cargo.lock` (all of the bucket only when told to); what is here already isn't moved,
-//! so an interrupted run goes on where it was; one object's trouble doesn't end the run, and is counted by its kind.
+//! so an interrupted run goes on where it was; one object's trouble, or one folder's, doesn't end the run, and is counted by its kind; when nobody
+//! listens any more, nothing new is begun.
 
 use super::Bucket;
 use super::fetches::{Fetched, Purpose};
 use super::lockfile::{Lockfile, LockfileError};
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use futures_util::StreamExt as _;
 use kache_model::ArtifactKey;
 use kache_remote::{Asked, ObjectName, PackageName, RemoteError, Scope};
 use serde::{Deserialize, Serialize};
@@ -95,7 +96,11 @@ impl Tally {
 impl Bucket {
     /// Does what is ordered, and tells how it goes; the last event is a summary or a refusal.
     pub(crate) async fn sync(self: Arc<Self>, order: Order, listener: Listener) {
-        let last = match self.both(&order, &listener).await {
+        let done = tokio::select! {
+            done = self.both(&order, &listener) => done,
+            () = listener.closed() => return,
+        };
+        let last = match done {
             Ok((pull, push)) => Event::Summary { pull, push },
             Err(error) => Event::Refused { why: error.to_string() },
         };
@@ -103,22 +108,41 @@ impl Bucket {
     }
 
     async fn both(self: &Arc<Self>, order: &Order, listener: &Listener) -> Result<(Tally, Tally), SyncError> {
-        if order.push && !self.takes_uploads() {
+        if order.push && !order.dry_run && !self.takes_uploads() {
             return Err(SyncError::ReadOnly);
         }
         let packages = if order.all { None } else { Some(Lockfile::above(&order.dir)?.packages) };
-        let there = self.list(packages.iter().flatten().filter_map(|name| PackageName::new(name)).collect(), order.all).await?;
-        let pull = if order.pull { self.pull(&there, order.dry_run, listener).await } else { Tally::default() };
+        let (there, unlisted) = self.list(packages.iter().flatten().filter_map(|name| PackageName::new(name)).collect(), order.all).await?;
+        let mut pull = if order.pull { self.pull(&there, order.dry_run, listener).await } else { Tally::default() };
         let in_scope = |package: &str| packages.as_ref().is_none_or(|packages| packages.contains(package));
-        let push = if order.push { self.push(&there, in_scope, order.dry_run, listener).await } else { Tally::default() };
+        let mut push = if order.push { self.push(&there, in_scope, order.dry_run, listener).await } else { Tally::default() };
+        let told = if order.pull { &mut pull } else { &mut push };
+        unlisted.iter().for_each(|error| told.fail(error.kind().name()));
         Ok((pull, push))
     }
 
-    /// The artifacts of `packages`, or of all, in the bucket, with their sizes.
-    async fn list(&self, packages: Vec<PackageName>, all: bool) -> Result<Vec<(Asked, u64)>, RemoteError> {
+    /// The artifacts of `packages`, or of all, in the bucket, with their sizes; and what kept folders from being listed. If that is all of them, it
+    /// is an error.
+    async fn list(&self, packages: Vec<PackageName>, all: bool) -> Result<(Vec<(Asked, u64)>, Vec<RemoteError>), RemoteError> {
         let scopes = if all { vec![Scope::All] } else { packages.into_iter().map(Scope::Package).collect() };
-        let listings = futures_util::stream::iter(scopes).map(|scope| self.list_scope(scope)).buffer_unordered(LISTINGS);
-        Ok(listings.try_collect::<Vec<_>>().await?.concat())
+        let folders = scopes.len();
+        let mut listings = futures_util::stream::iter(scopes).map(|scope| self.list_scope(scope)).buffer_unordered(LISTINGS);
+        let (mut there, mut unlisted) = (Vec::new(), Vec::new());
+        while let Some(listed) = listings.next().await {
+            match listed {
+                Ok(found) => there.extend(found),
+                Err(error) => {
+                    tracing::warn!(%error, "not listed");
+                    unlisted.push(error);
+                }
+            }
+        }
+        if unlisted.len() == folders
+            && let Some(error) = unlisted.pop()
+        {
+            return Err(error);
+        }
+        Ok((there, unlisted))
     }
 
     async fn list_scope(&self, scope: Scope) -> Result<Vec<(Asked, u64)>, RemoteError> {

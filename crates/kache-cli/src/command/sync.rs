@@ -5,9 +5,10 @@ use crate::client::{Client, parse};
 use crate::error::Error;
 use crate::{exit, place, show};
 use indicatif::{ProgressBar, ProgressStyle};
-use kache_config::ByteSize;
+use kache_config::{ByteSize, RemoteMode};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -55,18 +56,26 @@ struct Tally {
 pub(crate) fn run(options: &Sync) -> Result<ExitCode, Error> {
     let dir = std::env::current_dir().map_err(|source| Error::io("finding the current directory", source))?;
     let both = !options.pull && !options.push;
-    let read_only = place::config().ok().and_then(|config| config.cache.remote).is_some_and(|remote| !remote.mode.writes());
+    let mode = place::config().ok().and_then(|config| config.cache.remote).map(|remote| remote.mode);
+    let read_only = mode.is_some_and(|mode| !mode.writes());
     let order =
         Order { dir, pull: options.pull || both, push: options.push || (both && !read_only), all: options.all, dry_run: options.dry_run };
     let client = place::client()?;
     if client.is_up()? {
         return order.carry_out(&client);
     }
-    let own = Own::start()?;
+    let own = Own::start(order.permits(mode))?;
     order.carry_out(&own.client)
 }
 
 impl Order {
+    /// The mode that a daemon may have which does this and nothing else, if it is another than the configured one: uploads that wait from an earlier
+    /// build are no part of a pull.
+    fn permits(&self, configured: Option<RemoteMode>) -> Option<&'static str> {
+        let writes = self.push && !self.dry_run;
+        (configured == Some(RemoteMode::ReadWrite) && !writes).then_some("read-only")
+    }
+
     fn carry_out(&self, client: &Client) -> Result<ExitCode, Error> {
         let order = serde_json::to_string(self).map_err(|error| Error::Sync(error.to_string()))?;
         let (mut progress, mut end) = (Progress::new(), None);
@@ -152,7 +161,8 @@ impl Progress {
     }
 }
 
-/// A daemon of our own: it holds the store's lock while it runs, and nobody else knows its socket.
+/// A daemon of our own: it holds the store's lock while it runs, and nobody else knows its socket. Its standard input is ours to close, so it ends
+/// with this process, even where nothing of ours is run any more.
 struct Own {
     client: Client,
     child: Child,
@@ -160,11 +170,12 @@ struct Own {
 }
 
 impl Own {
-    fn start() -> Result<Self, Error> {
+    fn start(mode: Option<&str>) -> Result<Self, Error> {
         let place = tempfile::Builder::new().prefix("kache-sync").tempdir().map_err(|source| Error::io("making a directory", source))?;
         let socket = place.path().join("s");
         let mut command = Command::new(place::beside("kached")?);
-        command.env("KACHE_SOCKET", &socket).env("KACHE_LOG", "warn").stdin(Stdio::null()).stdout(Stdio::null());
+        command.arg("--until-eof").env("KACHE_SOCKET", &socket).env("KACHE_LOG", "warn").envs(mode.map(|mode| ("KACHE_REMOTE_MODE", mode)));
+        command.stdin(Stdio::piped()).stdout(Stdio::null());
         let child = command.stderr(Stdio::piped()).spawn().map_err(|source| Error::io("starting kached", source))?;
         let mut own = Self { client: Client::new(socket), child, _place: place };
         own.wait_until_ready().map(|()| own)
@@ -185,9 +196,9 @@ impl Own {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        // What it says from now on must not fill the pipe.
-        let stderr = self.child.stderr.take();
-        std::thread::spawn(move || stderr.map(|mut stderr| std::io::copy(&mut stderr, &mut std::io::stderr())));
+        // What it warns of from now on is for whoever asked; that it is ready isn't.
+        let lines = self.child.stderr.take().map(|stderr| BufReader::new(stderr).lines().map_while(Result::ok));
+        std::thread::spawn(move || lines.into_iter().flatten().filter(|line| !line.starts_with("kached ready")).for_each(show::foreign));
         Ok(())
     }
 }
