@@ -4,9 +4,10 @@ use kache_testkit::{Cargo, Machine, finish_within, http_get, samples, until};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::fs::{self, File};
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -119,6 +120,17 @@ fn the_statistics_show_the_last_build_and_go_on_when_watched() {
     kill_process(Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap(), Signal::INT).unwrap();
     assert!(finish_within(&mut child, PATIENCE).unwrap().success());
     assert!(!fs::read_to_string(&said).unwrap().contains('\x1b'), "no escapes where no terminal is");
+}
+
+#[test]
+fn watching_ends_when_nobody_reads_any_more() {
+    let machine = Machine::new();
+    let watch = machine.kache_in(Path::new("/")).args(["stats", "--watch"]);
+    let mut child = watch.command().stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.starts_with("kached "), "{line}");
+    assert!(finish_within(&mut child, PATIENCE).expect("an end").success());
 }
 
 #[test]

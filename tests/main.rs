@@ -22,6 +22,7 @@ mod incremental;
 mod limits;
 mod locators;
 mod namespaces;
+mod no_bucket;
 mod odd_inputs;
 mod odd_invocations;
 mod oracle;

@@ -11,7 +11,7 @@ const DEBUG: [&str; 3] = ["build", "--workspace", "--all-targets"];
 const RELEASE: [&str; 4] = ["build", "--workspace", "--all-targets", "--release"];
 
 /// A machine that uses the bucket of `server` as `user`; its daemon isn't running yet.
-fn member(server: &S3Server, user: S3User, more: &[(&str, &str)]) -> Machine {
+pub(crate) fn member(server: &S3Server, user: S3User, more: &[(&str, &str)]) -> Machine {
     let endpoint = server.endpoint();
     let mut settings = vec![
         ("KACHE_S3_BUCKET", S3Server::BUCKET),

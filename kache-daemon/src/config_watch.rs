@@ -71,6 +71,8 @@ struct Seen {
 struct Said {
     /// Of the configuration that counts.
     notices: Vec<String>,
+    /// `None`: it names no bucket.
+    bucket: Option<RemoteMode>,
     /// Why the files as they are don't count.
     refused: Option<String>,
     restart: Vec<&'static str>,
@@ -81,7 +83,7 @@ impl ConfigWatch {
     pub(crate) fn begin(env: Environment, files: Files, config: Config, log: Log, engine: Arc<Engine>) -> Result<Self, RefusedConfig> {
         let stamps = stamps(&files);
         let opened = open_bucket(&config, &engine)?;
-        let said = Said { notices: config.notices.clone(), ..Said::default() };
+        let said = Said { notices: config.notices.clone(), bucket: bucket_mode(&config), ..Said::default() };
         let looking = Mutex::new(Seen { stamps, config, opened });
         Ok(Self { env, files, engine, log, looking, said: Mutex::new(said), met: Mutex::default() })
     }
@@ -111,9 +113,14 @@ impl ConfigWatch {
 
     /// What people should know of the configuration.
     pub(crate) fn notices(&self) -> Vec<String> {
-        let Said { notices, refused, restart: _ } = lock(&self.said).clone();
+        let Said { notices, refused, bucket: _, restart: _ } = lock(&self.said).clone();
         let refused = refused.map(|why| format!("the configuration was changed and can't be used, so the one before still counts: {why}"));
         notices.into_iter().chain(refused).collect()
+    }
+
+    /// What may be done with a bucket; `none` where none is configured.
+    pub(crate) fn bucket(&self) -> &'static str {
+        lock(&self.said).bucket.map_or("none", RemoteMode::name)
     }
 
     /// Keys whose values count from the next start on.
@@ -168,7 +175,9 @@ impl ConfigWatch {
     fn said(&self, outcome: Result<Change, RefusedConfig>) {
         let mut said = lock(&self.said);
         match outcome {
-            Ok(Change { config, restart }) => *said = Said { notices: config.notices, refused: None, restart },
+            Ok(Change { config, restart }) => {
+                *said = Said { bucket: bucket_mode(&config), notices: config.notices, refused: None, restart };
+            }
             Err(error) => said.refused = Some(error.to_string()),
         }
         drop(said);
@@ -186,6 +195,10 @@ fn open_bucket(config: &Config, engine: &Arc<Engine>) -> Result<Option<RemoteCon
     let Some(remote) = config.cache.remote.as_ref().filter(|remote| remote.mode != RemoteMode::Off) else { return Ok(None) };
     engine.use_bucket(bucket::connect(remote, &engine.store, &engine.load)?);
     Ok(Some(remote.clone()))
+}
+
+fn bucket_mode(config: &Config) -> Option<RemoteMode> {
+    config.cache.remote.as_ref().map(|remote| remote.mode)
 }
 
 /// The keys whose values differ.

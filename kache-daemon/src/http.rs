@@ -17,7 +17,7 @@
 
 mod history;
 
-use crate::bucket::Unflushed;
+use crate::bucket::{Condition, Unflushed};
 use crate::config_watch::ConfigWatch;
 use crate::engine::Engine;
 use crate::housekeeping::{self, Refusal};
@@ -72,6 +72,27 @@ struct Status<'a> {
     /// Keys whose values count from the next start on.
     restart_to_apply: Vec<&'static str>,
     compiling: usize,
+    bucket: BucketStatus,
+}
+
+/// Whether a bucket is used, which, and how it goes.
+#[derive(Serialize)]
+struct BucketStatus {
+    /// `none`, `off`, `read-only` or `read-write`.
+    mode: &'static str,
+    #[serde(flatten)]
+    condition: Option<Condition>,
+}
+
+/// What became of a flush.
+#[derive(Serialize)]
+struct Flushed {
+    /// As in [`BucketStatus::mode`].
+    bucket: &'static str,
+    #[serde(flatten)]
+    left: Unflushed,
+    /// What last went wrong.
+    last_error: Option<String>,
 }
 
 /// Serves one connection, that of the process `peer`, until its client closes it.
@@ -151,6 +172,7 @@ impl Front {
             notices: self.notices(),
             restart_to_apply: self.config.restart_to_apply(),
             compiling: self.engine.leases.len(),
+            bucket: BucketStatus { mode: self.config.bucket(), condition: self.engine.bucket().map(|bucket| bucket.condition()) },
         }
     }
 
@@ -166,15 +188,19 @@ impl Front {
             Some(Some(millis)) => Some(Duration::from_millis(millis)),
             None => None,
         };
-        match self.engine.bucket() {
-            Some(bucket) => json(&bucket.flush(&self.engine, timeout).await),
-            None => json(&Unflushed::default()),
-        }
+        let (left, last_error) = match self.engine.bucket() {
+            Some(bucket) => (bucket.flush(&self.engine, timeout).await, bucket.last_error()),
+            None => (Unflushed::default(), None),
+        };
+        json(&Flushed { bucket: self.config.bucket(), left, last_error })
     }
 
     async fn sync(&self, body: Incoming) -> Response<BoxBody<Bytes, Infallible>> {
         let Some(bucket) = self.engine.bucket() else {
-            let advice = "no bucket is configured: set KACHE_S3_BUCKET or [cache.remote], and a mode other than off\n";
+            let advice = match self.config.bucket() {
+                "none" => "no bucket is configured: set KACHE_S3_BUCKET or [cache.remote]\n",
+                _ => "the bucket is switched off: set `mode` in [cache.remote], or KACHE_REMOTE_MODE, to read-write or read-only\n",
+            };
             return text(StatusCode::CONFLICT, advice).map(BodyExt::boxed);
         };
         let order = match order(body).await {

@@ -80,11 +80,12 @@ struct LatencySnapshot {
     miss_overhead: Quantiles,
 }
 
+/// `None`: nothing was measured.
 #[derive(Debug, Serialize)]
 struct Quantiles {
-    p50: u64,
-    p90: u64,
-    p99: u64,
+    p50: Option<u64>,
+    p90: Option<u64>,
+    p99: Option<u64>,
 }
 
 impl Stats {
@@ -226,8 +227,9 @@ impl Snapshot {
             ("miss_overhead_microseconds", "What the daemon adds to a compile.", &latency_us.miss_overhead),
         ] {
             let Quantiles { p50, p90, p99 } = quantiles;
-            let rows = [("0.5", p50), ("0.9", p90), ("0.99", p99)].map(|(q, value)| (format!("{{quantile=\"{q}\"}}"), *value as f64));
-            metric(name, "gauge", help, &rows);
+            let rows = [("0.5", p50), ("0.9", p90), ("0.99", p99)].into_iter();
+            let rows = rows.filter_map(|(q, value)| Some((format!("{{quantile=\"{q}\"}}"), (*value)? as f64)));
+            metric(name, "gauge", help, &rows.collect::<Vec<_>>());
         }
         text
     }
@@ -249,16 +251,16 @@ impl Latencies {
     }
 
     fn quantiles(&self) -> Quantiles {
-        let at = |share: f64| {
+        let at = |share: f64| -> Option<u64> {
             let wanted = (self.total as f64 * share).ceil() as u64;
             let mut seen = 0;
             for (bucket, count) in &self.buckets {
                 seen += count;
                 if seen >= wanted.max(1) {
-                    return (f64::from(*bucket) / 8.0).exp2().round() as u64;
+                    return Some((f64::from(*bucket) / 8.0).exp2().round() as u64);
                 }
             }
-            0
+            None
         };
         Quantiles { p50: at(0.5), p90: at(0.9), p99: at(0.99) }
     }
@@ -285,9 +287,9 @@ mod tests {
         }
         let Quantiles { p50, p90, p99 } = latencies.quantiles();
         for (got, want) in [(p50, 500.0), (p90, 900.0), (p99, 990.0)] {
-            assert!((got as f64 / want - 1.0).abs() < 0.1, "{got} for {want}");
+            assert!((got.unwrap() as f64 / want - 1.0).abs() < 0.1, "{got:?} for {want}");
         }
-        assert_eq!(Latencies::default().quantiles().p50, 0);
+        assert_eq!(Latencies::default().quantiles().p50, None);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! its lock.
 
 mod args;
+mod bucket;
 mod cargo_config;
 mod client;
 mod command;

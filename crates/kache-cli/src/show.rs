@@ -15,7 +15,12 @@ const YELLOW: Style = AnsiColor::Yellow.on_default().bold();
 
 /// An answer.
 pub(crate) fn answer(text: impl fmt::Display) {
-    let _ = writeln!(anstream::stdout(), "{text}");
+    let _ = try_answer(text);
+}
+
+/// One of many answers: whoever gives them has to know when nobody reads any more.
+pub(crate) fn try_answer(text: impl fmt::Display) -> std::io::Result<()> {
+    writeln!(anstream::stdout(), "{text}")
 }
 
 /// Something beside the answer.

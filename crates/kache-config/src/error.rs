@@ -95,7 +95,8 @@ fn place(origin: &Origin, key: &str) -> String {
 impl ConfigError {
     /// What figment found wrong with the layer that came from `origin`.
     pub(crate) fn from_figment(origin: Origin, error: figment::Error) -> Self {
-        let key = error.path.join(".");
+        // Which of a list's items it is can be seen from the item.
+        let key = error.path.iter().filter(|part| part.parse::<usize>().is_err()).cloned().collect::<Vec<_>>().join(".");
         let beside = |name: &str| key.rsplit_once('.').map_or(name.to_owned(), |(table, _)| format!("{table}.{name}"));
         match error.kind {
             Kind::UnknownField(field, known) => {

@@ -239,6 +239,7 @@ impl Default for Values {
 #[serde(deny_unknown_fields, default)]
 struct CacheValues {
     dir: Option<Dir>,
+    #[serde(deserialize_with = "max_size")]
     max_size: Option<ByteSize>,
     salt: String,
     remap: bool,
@@ -250,6 +251,18 @@ impl Default for CacheValues {
     fn default() -> Self {
         Self { dir: None, max_size: None, salt: String::new(), remap: true, base_dirs: BaseDirs::default(), remote: None }
     }
+}
+
+/// A store smaller than this keeps nothing that is worth keeping: whoever writes less has forgotten a unit.
+const SMALLEST_STORE: ByteSize = ByteSize(1 << 20);
+
+fn max_size<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<ByteSize>, D::Error> {
+    use serde::de::{Error, Unexpected};
+    let size = ByteSize::deserialize(deserializer)?;
+    if size < SMALLEST_STORE {
+        return Err(D::Error::invalid_value(Unexpected::Other(&size.to_string()), &"at least 1MiB, such as 10GiB"));
+    }
+    Ok(Some(size))
 }
 
 /// A directory: absolute, or below the home directory (`~/…`).

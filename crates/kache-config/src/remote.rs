@@ -66,6 +66,15 @@ impl RemoteMode {
     pub fn writes(self) -> bool {
         self == Self::ReadWrite
     }
+
+    /// As people write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ReadWrite => "read-write",
+            Self::ReadOnly => "read-only",
+            Self::Off => "off",
+        }
+    }
 }
 
 /// zstd level, 1 to 22.

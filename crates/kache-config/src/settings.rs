@@ -2,7 +2,7 @@
 //!
 //! Promise: a secret's value isn't in it, only whether there is one.
 
-use crate::{Config, Origin, RemoteConfig, RemoteMode, Rule};
+use crate::{Config, Origin, RemoteConfig, Rule};
 
 /// One value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,11 +64,6 @@ fn remote(remote: &RemoteConfig) -> Vec<(&'static str, String)> {
     let RemoteConfig { bucket, endpoint, region, profile, prefix, mode, concurrency, wait, compression_level, upload_rate, key_pair: _ } =
         remote;
     let optional = |text: &Option<String>| text.as_deref().map_or("-".to_owned(), quoted);
-    let mode = match mode {
-        RemoteMode::ReadWrite => "read-write",
-        RemoteMode::ReadOnly => "read-only",
-        RemoteMode::Off => "off",
-    };
     vec![
         ("cache.remote.type", quoted("s3")),
         ("cache.remote.bucket", quoted(bucket)),
@@ -76,7 +71,7 @@ fn remote(remote: &RemoteConfig) -> Vec<(&'static str, String)> {
         ("cache.remote.region", optional(region)),
         ("cache.remote.profile", optional(profile)),
         ("cache.remote.prefix", quoted(prefix)),
-        ("cache.remote.mode", quoted(mode)),
+        ("cache.remote.mode", quoted(mode.name())),
         ("cache.remote.concurrency", concurrency.to_string()),
         ("cache.remote.wait_ms", wait.as_millis().to_string()),
         ("cache.remote.compression_level", compression_level.get().to_string()),

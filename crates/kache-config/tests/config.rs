@@ -49,10 +49,10 @@ fn user_file_wins_over_system_file_and_variable_over_both() {
     let setup = Setup::new();
     setup
         .write("system.toml", "log = 'warn'\n[cache]\ndir = '/var/kache'\nmax_size = '10GiB'\nsalt = 'a'")
-        .write("user.toml", "[cache]\nmax_size = 4096\nsalt = 'b'\ndir = '~/k'");
+        .write("user.toml", "[cache]\nmax_size = 4194304\nsalt = 'b'\ndir = '~/k'");
     let config = setup.load(&[("KACHE_SALT", "c"), ("KACHE_NO_REMAP", "1")]).unwrap();
     assert_eq!(config.cache.dir, Path::new("/home/u/k"));
-    assert_eq!((config.cache.max_size, config.cache.salt.as_str(), config.cache.remap), (Some(ByteSize(4096)), "c", false));
+    assert_eq!((config.cache.max_size, config.cache.salt.as_str(), config.cache.remap), (Some(ByteSize(4 << 20)), "c", false));
     assert_eq!(config.log, "warn");
     assert_eq!(config.origin("log"), Origin::File(setup.path("system.toml")));
     assert_eq!(config.origin("cache.max_size"), Origin::File(setup.path("user.toml")));
@@ -97,7 +97,7 @@ fn an_unknown_key_is_named_with_its_file_and_the_nearest_known_one() {
 #[test]
 fn an_error_in_a_hidden_layer_is_found_and_blamed_on_it() {
     let setup = Setup::new();
-    setup.write("system.toml", "[cache]\nmax_size = 'lots'").write("user.toml", "[cache]\nmax_size = 1");
+    setup.write("system.toml", "[cache]\nmax_size = 'lots'").write("user.toml", "[cache]\nmax_size = '1GiB'");
     assert_eq!(
         setup.load(&[]).unwrap_err(),
         "DIR/system.toml: `cache.max_size`: expected a size such as 10GiB, 500MB or a number of bytes, found \"lots\""
@@ -124,6 +124,8 @@ fn a_wrong_value_is_named_with_file_key_and_expectation() {
         ("[cache]\nremap = 'yes'", "`cache.remap`: expected true or false, found \"yes\""),
         ("[cache]\ndir = 'here'", "`cache.dir`: expected an absolute path, found \"here\""),
         ("[cache]\nmax_size = -1", "`cache.max_size`: expected a size such as 10GiB, 500MB or a number of bytes, found -1"),
+        ("[cache]\nmax_size = 0", "`cache.max_size`: expected at least 1MiB, such as 10GiB, found 0 B"),
+        ("[cache]\nmax_size = 20", "`cache.max_size`: expected at least 1MiB, such as 10GiB, found 20 B"),
         ("[cache.remote]\ntype = 'ftp'", "`cache.remote.type`: expected \"s3\", found \"ftp\""),
         ("[cache.remote]\nbucket = 'a/b'", "`cache.remote.bucket`: expected a bucket's name, without slashes, found \"a/b\""),
         (
@@ -318,7 +320,7 @@ fn rules_hold_for_packages_and_crates_and_add_up() {
     assert_eq!((of("other", "o"), of("x", "y")), ((true, "B".into(), "".into()), (false, "B".into(), "".into())));
     let settings = config.settings();
     let shown: Vec<_> =
-        settings[5..].iter().map(|setting| (setting.name.as_str(), setting.value.as_str(), setting.origin.clone())).collect();
+        settings[6..].iter().map(|setting| (setting.name.as_str(), setting.value.as_str(), setting.origin.clone())).collect();
     let (system, user) = (Origin::File(setup.path("system.toml")), Origin::File(setup.path("user.toml")));
     assert_eq!(
         shown,

@@ -4,6 +4,8 @@ use crate::error::{ErrorKind, RemoteError};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
 
 /// Counts of one remote. Everything only grows.
 #[derive(Debug, Default)]
@@ -25,6 +27,7 @@ pub struct Counters {
     /// TCP connections opened.
     pub connections_opened: Count,
     errors: [Count; ErrorKind::ALL.len()],
+    last_error: Mutex<Option<(SystemTime, String)>>,
 }
 
 /// One number that grows.
@@ -53,7 +56,17 @@ impl Counters {
     pub fn note(&self, error: &mut RemoteError) {
         if error.count_once() {
             self.errors[error.kind() as usize].one();
+            // What wasn't tried says only what an earlier one said.
+            if error.kind() != ErrorKind::BreakerOpen {
+                let last = (SystemTime::now(), error.detail().to_owned());
+                *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(last);
+            }
         }
+    }
+
+    /// When something last went wrong, and what.
+    pub fn last_error(&self) -> Option<(SystemTime, String)> {
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How many errors of one kind.
@@ -63,7 +76,7 @@ impl Counters {
 
     /// The numbers as they are. What isn't counted here (breakers, credentials, requests under way) is left at rest.
     pub fn snapshot(&self) -> Snapshot {
-        let Self { gets, get_bytes, not_found, puts, put_bytes, lists, retries, connections_opened, errors } = self;
+        let Self { gets, get_bytes, not_found, puts, put_bytes, lists, retries, connections_opened, errors, last_error: _ } = self;
         let named = ErrorKind::ALL.iter().zip(errors).filter(|(_, count)| count.get() > 0);
         Snapshot {
             gets: gets.get(),

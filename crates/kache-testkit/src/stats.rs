@@ -107,11 +107,11 @@ pub struct Store {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
 pub struct Quantiles {
     /// Median.
-    pub p50: f64,
+    pub p50: Option<f64>,
     /// 90 %.
-    pub p90: f64,
+    pub p90: Option<f64>,
     /// 99 %.
-    pub p99: f64,
+    pub p99: Option<f64>,
 }
 
 #[cfg(test)]

@@ -6,10 +6,12 @@
 use super::Bucket;
 use kache_model::Digest;
 use kache_remote::fetch_build_index;
-use kache_remote::{BuildIndex, Content, ErrorKind, ObjectName, PackageName, Priority, PutWhen, RemoteError, S3Remote, Scope};
+use kache_remote::{
+    BreakerStates, BuildIndex, Content, ErrorKind, ObjectName, PackageName, Priority, PutWhen, RemoteError, S3Remote, Scope,
+};
 use serde::Serialize;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// How long one request may take, retries included.
 const BOUND: Duration = Duration::from_secs(20);
@@ -41,6 +43,27 @@ pub(crate) struct Checkup {
     puts: u64,
     /// What the server has refused since then, by kind.
     refused_uploads: usize,
+}
+
+/// Which bucket it is and how it goes, as far as that is known without asking it. Names are a contract with `kache status`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Condition {
+    name: String,
+    endpoint: String,
+    /// Which source of credentials won; empty before the first request.
+    credentials: String,
+    queued_uploads: usize,
+    /// Of these, refused by the server.
+    refused_uploads: usize,
+    breaker: BreakerStates,
+    last_error: Option<LastError>,
+}
+
+/// What last went wrong.
+#[derive(Debug, Serialize)]
+struct LastError {
+    what: String,
+    secs_ago: u64,
 }
 
 /// One request.
@@ -78,6 +101,27 @@ impl Bucket {
             puts: snapshot.puts,
             refused_uploads: self.uploads.left().refused,
         }
+    }
+
+    /// How it goes.
+    pub(crate) fn condition(&self) -> Condition {
+        let snapshot = self.remote.snapshot();
+        let left = self.uploads.left();
+        let secs = |at: SystemTime| at.elapsed().map_or(0, |age| age.as_secs());
+        Condition {
+            name: self.whereabouts.bucket.clone(),
+            endpoint: self.whereabouts.s3.endpoint(),
+            credentials: snapshot.credential_source,
+            queued_uploads: left.queued,
+            refused_uploads: left.refused,
+            breaker: snapshot.breaker,
+            last_error: self.remote.counters().last_error().map(|(at, what)| LastError { what, secs_ago: secs(at) }),
+        }
+    }
+
+    /// What last went wrong.
+    pub(crate) fn last_error(&self) -> Option<String> {
+        self.remote.counters().last_error().map(|(_, what)| what)
     }
 
     async fn store_nothing(&self, name: &ObjectName) -> Result<(), RemoteError> {

@@ -26,6 +26,7 @@ mod snapshot;
 mod sync;
 mod uploads;
 
+pub(crate) use check::Condition;
 pub(crate) use connect::connect;
 pub(crate) use fetches::Came;
 pub(crate) use session::{Session, Turn};

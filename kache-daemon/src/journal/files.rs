@@ -44,8 +44,9 @@ impl Shelf {
         Self { dir: cache_dir.join("builds-v1") }
     }
 
-    /// All builds that can be read, in no order.
+    /// All builds that can be read, in no order. Called at the start, before anything is written: what a killed daemon was writing goes.
     pub(super) fn read(&self) -> Vec<Build> {
+        self.remove_leftovers();
         self.files()
             .into_iter()
             .filter_map(|(_, path, _)| {
@@ -70,6 +71,13 @@ impl Shelf {
             tracing::warn!(dir = %self.dir.display(), %error, "a build can't be written into the journal");
         }
         self.make_room();
+    }
+
+    fn remove_leftovers(&self) {
+        let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        let leftover =
+            |entry: &fs::DirEntry| entry.file_name().to_str().is_some_and(|name| name.starts_with('.') && name.ends_with(".tmp"));
+        entries.filter(leftover).for_each(|entry| drop(fs::remove_file(entry.path())));
     }
 
     pub(super) fn remove(&self, id: u64) {
@@ -154,6 +162,7 @@ mod tests {
             ids.sort_unstable();
             assert_eq!(ids, [1, 3]);
         }
+        fs::write(dir.path().join("builds-v1/.7.tmp"), "half a build").unwrap();
         shelf.write(&build(2));
         assert!(shelf.read().contains(&build(2)));
         shelf.remove(2);

@@ -85,8 +85,8 @@ fn examine(dir: &Path, write: bool) -> Vec<Line> {
         let cache = status.as_ref().map_or_else(|| config.cache.dir.clone(), |status| PathBuf::from(&status.cache_dir));
         lines.extend(disk::look(dir, &cache));
     }
-    if let (Some(client), Some(_)) = (&client, &status) {
-        lines.extend(remote::look(client, write));
+    if let (Some(client), Some(status)) = (&client, &status) {
+        lines.extend(remote::look(client, config.as_ref(), status, write));
     } else if config.as_ref().is_some_and(|config| config.cache.remote.is_some()) {
         lines.push(Line::warning("bucket", "not looked at: kached isn't running", "start it, then ask again"));
     }

@@ -7,7 +7,7 @@ use super::start;
 use crate::client::Client;
 use crate::error::Error;
 use crate::stats::{Difference, Stats};
-use crate::{exit, outdated, place, show};
+use crate::{bucket, exit, outdated, place, show};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
@@ -49,6 +49,9 @@ fn prepare(command: &mut Command) -> Option<(Client, Stats)> {
         let before: Stats = client.get_json("/v1/stats")?;
         if let Some(why) = outdated::version(&before.version) {
             show::warning(format_args!("{why}; {}", outdated::ADVICE));
+        }
+        if let Some(gap) = bucket::gap_here(&client) {
+            show::warning(format_args!("{gap}; {}", bucket::ADVICE));
         }
         Ok((client, before))
     });

@@ -3,6 +3,7 @@
 mod watch;
 
 use crate::args;
+use crate::bucket::paused;
 use crate::client::{SHORT, parse};
 use crate::error::Error;
 use crate::show::{BOLD, DIM};
@@ -13,6 +14,9 @@ use kache_journal::{BuildHead, Moved};
 use kache_model::{BypassReason, Outcome};
 use std::fmt::Write as _;
 use std::process::ExitCode;
+
+/// The kind of error that kached counts for requests which it held back.
+const NOT_TRIED: &str = "breaker_open";
 
 pub(crate) fn run(options: &args::Stats) -> Result<ExitCode, Error> {
     let client = place::client()?;
@@ -57,10 +61,10 @@ fn last_build(out: &mut String, build: &BuildHead) {
         (totals.count(Outcome::Failed), "failed"),
     ];
     let rest: Vec<String> = kinds.iter().filter(|(number, _)| *number > 0).map(|(number, kind)| format!("{number} {kind}")).collect();
-    line(out, "compiling saved", show::duration(totals.saved_secs), &format!("{} spent", show::duration(totals.compiled_secs)));
     if !rest.is_empty() {
         let _ = writeln!(out, "  {:<18} {:>10}  {DIM}{}{DIM:#}", "", "", rest.join(", "));
     }
+    line(out, "compiling saved", show::duration(totals.saved_secs), &format!("{} spent", show::duration(totals.compiled_secs)));
     line(out, "restored", ByteSize(totals.restored_bytes.total()), &moved(totals.restored_bytes));
 }
 
@@ -144,14 +148,18 @@ fn store(out: &mut String, stats: &Stats) {
 
 fn bucket(out: &mut String, remote: &Remote) {
     heading(out, "Bucket");
-    let shut: Vec<String> =
-        remote.breaker.iter().filter(|(_, state)| *state != "closed").map(|(name, state)| format!("{name}s paused ({state})")).collect();
+    let shut: Vec<String> = paused(&remote.breaker).collect();
     line(out, "fetched", ByteSize(remote.get_bytes), &format!("{} GETs, {} not there", remote.gets, remote.not_found));
     line(out, "  ahead of cargo", remote.prefetched, &format!("{} of them used", remote.prefetch_used));
     line(out, "stored", ByteSize(remote.put_bytes), &show::count(remote.puts, "PUT", "PUTs"));
     line(out, "waiting", remote.queued_uploads, &shut.join(", "));
-    let errors: Vec<String> = remote.errors.iter().map(|(kind, number)| format!("{number} {kind}")).collect();
-    line(out, "errors", remote.errors.values().sum::<u64>(), &errors.join(", "));
+    // What wasn't tried didn't fail: it is what a pause spared.
+    let errors = remote.errors.iter().filter(|(kind, _)| *kind != NOT_TRIED);
+    let kinds: Vec<String> = errors.clone().map(|(kind, number)| format!("{number} {kind}")).collect();
+    line(out, "errors", errors.map(|(_, number)| number).sum::<u64>(), &kinds.join(", "));
+    if let Some(number) = remote.errors.get(NOT_TRIED) {
+        line(out, "not tried", number, "while it was paused");
+    }
     let _ = writeln!(out, "  {:<18} {}", "credentials", remote.credential_source);
 }
 

@@ -1,5 +1,6 @@
 //! `kache status`: is it running, where, how full.
 
+use crate::bucket::{self, Bucket};
 use crate::error::Error;
 use crate::show::BOLD;
 use crate::stats::Stats;
@@ -27,6 +28,9 @@ pub(crate) struct Status {
     /// Keys whose values count from the next start on.
     #[serde(default)]
     pub(crate) restart_to_apply: Vec<String>,
+    /// Older daemons don't say.
+    #[serde(default)]
+    pub(crate) bucket: Option<Bucket>,
 }
 
 pub(crate) fn run() -> Result<ExitCode, Error> {
@@ -56,8 +60,19 @@ fn add_all(out: &mut String, name: &str, values: &[String]) {
     }
 }
 
+fn bucket_lines(bucket: &Bucket) -> Vec<String> {
+    let Bucket { mode, name, endpoint, credentials, last_error, .. } = bucket;
+    let Some(name) = name else { return vec![mode.clone()] };
+    let credentials = if credentials.is_empty() { "not looked up yet" } else { credentials };
+    let troubles: String = bucket::troubles(bucket).iter().map(|trouble| format!("; {trouble}")).collect();
+    let line = format!("{name} at {endpoint}, {mode}, credentials: {credentials}{troubles}");
+    let error = last_error.as_ref().map(|last| format!("last error {} ago: {}", show::age(last.secs_ago), last.what));
+    std::iter::once(line).chain(error).collect()
+}
+
 fn text(status: &Status, stats: &Stats, mut own_unknown: Vec<String>) -> String {
-    let Status { version, pid, uptime_secs, socket, cache_dir, unknown_variables, notices, activated: _, restart_to_apply: _ } = status;
+    let Status { version, pid, uptime_secs, socket, cache_dir, unknown_variables, notices, activated: _, restart_to_apply: _, bucket } =
+        status;
     let mut out = format!("{BOLD}kached {version}{BOLD:#}, pid {pid}, up {}\n", show::duration(*uptime_secs));
     let store = stats.store;
     let fill = match store.max_bytes {
@@ -68,6 +83,7 @@ fn text(status: &Status, stats: &Stats, mut own_unknown: Vec<String>) -> String 
     let _ = writeln!(out, "  socket     {socket}");
     let _ = writeln!(out, "  cache dir  {cache_dir}");
     let _ = write!(out, "  store      {bytes} of {max}{fill}, {}", show::count(store.artifacts, "artifact", "artifacts"));
+    add_all(&mut out, "bucket", &bucket.iter().flat_map(bucket_lines).collect::<Vec<_>>());
     own_unknown.retain(|variable| !unknown_variables.contains(variable));
     add_all(&mut out, "unknown", unknown_variables);
     add_all(&mut out, "unknown", &own_unknown);

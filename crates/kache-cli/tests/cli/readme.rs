@@ -84,6 +84,19 @@ fn commands_in_the_examples_for_ci_exist_with_their_options() {
     assert!(seen >= 6, "only {seen} commands");
 }
 
+/// Both services end a job at the first command that fails; only what comes after the job's script is free to.
+#[test]
+fn no_example_for_ci_fails_a_job_over_the_cache() {
+    for (name, text) in ["GitHub", "GitLab"].iter().zip(yaml()) {
+        let script = text.split("after_script:").next().unwrap();
+        let of_kache = script.lines().map(|line| line.trim().trim_start_matches("- ")).filter(|line| line.starts_with("kache "));
+        let bare: Vec<&str> = of_kache.filter(|line| !line.contains(" || true")).collect();
+        assert_eq!(bare, [""; 0], "{name}");
+    }
+    let identity = yaml()[0].split("configure-aws-credentials").nth(1).unwrap().to_owned();
+    assert_eq!(identity.lines().nth(1).map(|line| line.trim().starts_with("continue-on-error: true")), Some(true));
+}
+
 #[test]
 fn variables_in_the_examples_for_ci_exist() {
     let text = yaml().concat();

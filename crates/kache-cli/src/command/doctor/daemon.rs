@@ -42,11 +42,19 @@ pub(super) fn look(client: &Client, config: Option<&Config>, dir: &Path, lines: 
         let text = format!("its cache directory is {}, this environment's would be {}", status.cache_dir, own.display());
         lines.push(Line::warning("kached", text, "it was started with other settings; if they aren't meant, start it anew"));
     }
-    lines.extend(status.notices.iter().map(|notice| Line::warning("kached", notice, "see its configuration")));
+    let notices: Vec<String> = status.notices.iter().map(|notice| unsaid(notice, lines)).filter(|notice| !notice.is_empty()).collect();
+    lines.extend(notices.into_iter().map(|notice| Line::warning("kached", notice, "see `kache config check`")));
     let outdated = outdated::program(&status).into_iter().chain(outdated::settings(&status));
     lines.extend(outdated.map(|why| Line::warning("kached", why, outdated::ADVICE)));
     lines.extend(filesystem(client, dir));
     Some(status)
+}
+
+/// A notice without what a line about the configuration says already.
+fn unsaid(notice: &str, lines: &[Line]) -> String {
+    let mut said = lines.iter().filter(|line| line.topic == "config").map(|line| line.text.as_str());
+    let rest = said.find_map(|text| notice.strip_suffix(text)).unwrap_or(notice);
+    rest.trim_end_matches(": ").to_owned()
 }
 
 fn filesystem(client: &Client, dir: &Path) -> Option<Line> {

@@ -1,7 +1,11 @@
 //! The team's bucket, as the daemon sees it: it tries, this says what that means.
 
 use super::Line;
+use crate::bucket;
 use crate::client::Client;
+use crate::command::Status;
+use crate::show;
+use kache_config::Config;
 use serde::Deserialize;
 use std::time::Duration;
 
@@ -42,11 +46,16 @@ impl Trial {
     }
 }
 
-pub(super) fn look(client: &Client, write: bool) -> Vec<Line> {
+pub(super) fn look(client: &Client, config: Option<&Config>, status: &Status, write: bool) -> Vec<Line> {
+    let gap = config.and_then(|config| bucket::gap(config, status)).map(|gap| Line::warning("bucket", gap, bucket::ADVICE));
+    let unused = match status.bucket.as_ref().map(|bucket| bucket.mode.as_str()) {
+        Some("off") => "switched off (mode = \"off\"): what is built stays on this machine",
+        _ => "none: what is built stays on this machine",
+    };
     let target = if write { "/v1/remote/check?write=1" } else { "/v1/remote/check" };
     match client.post_json::<Option<Checkup>>(target, String::new(), Some(BOUND)) {
-        Ok(Some(checkup)) => judge(&checkup),
-        Ok(None) => vec![Line::ok("bucket", "none: what is built stays on this machine")],
+        Ok(Some(checkup)) => gap.into_iter().chain(judge(&checkup)).collect(),
+        Ok(None) => vec![gap.unwrap_or_else(|| Line::ok("bucket", unused))],
         Err(error) => vec![Line::warning("bucket", format!("not looked at: {error}"), "`kache stop`, then `kache start`")],
     }
 }
@@ -94,6 +103,7 @@ fn advice(trial: &Trial, credentials: &str) -> String {
         "expired_credentials" => format!("sign in again; credentials: {credentials}"),
         "clock_skew" => "set this machine's clock right".to_owned(),
         "wrong_region" => "set `region` to the bucket's".to_owned(),
+        "configuration" => "set `profile` in [cache.remote] (or KACHE_S3_PROFILE) to one that is there, or make that profile".to_owned(),
         "breaker_open" => "too much has failed lately; ask again in half a minute".to_owned(),
         _ => "kached's log says more".to_owned(),
     }
@@ -121,8 +131,10 @@ fn writing(checkup: &Checkup) -> Line {
             trial.detail(),
             if trial.is("forbidden") { grant.to_owned() } else { advice(trial, &checkup.credentials) },
         ),
-        None if *refused_uploads > 0 => Line::problem("write", format!("the server has refused {refused_uploads} uploads"), grant),
-        None if *puts > 0 => Line::ok("write", format!("permitted: {puts} uploads since kached started")),
+        None if *refused_uploads > 0 => {
+            Line::problem("write", format!("the server has refused {}", show::count(*refused_uploads, "upload", "uploads")), grant)
+        }
+        None if *puts > 0 => Line::ok("write", format!("permitted: {} since kached started", show::count(*puts, "upload", "uploads"))),
         None => Line::ok("write", "not tried (`kache doctor --write` does)"),
     }
 }
@@ -191,6 +203,13 @@ mod tests {
     }
 
     #[test]
+    fn a_profile_that_is_missing_is_to_be_named_or_made() {
+        let lines = judge(&Checkup { read: bad("configuration"), list: bad("configuration"), ..checkup() });
+        let advice = "set `profile` in [cache.remote] (or KACHE_S3_PROFILE) to one that is there, or make that profile";
+        assert_eq!(lines[0].advice.as_deref(), Some(advice));
+    }
+
+    #[test]
     fn permissions_and_region_are_told_apart() {
         let find = |checkup: &Checkup, topic: &str| judge(checkup).into_iter().find(|line| line.topic == topic).unwrap();
         let line = find(&Checkup { list: bad("forbidden"), ..checkup() }, "read");
@@ -199,8 +218,8 @@ mod tests {
         assert_eq!((line.level, line.text.as_str()), (Level::Problem, "it was forbidden"));
         let line = find(&Checkup { write: Some(bad("forbidden")), ..checkup() }, "write");
         assert_eq!(line.advice.as_deref(), Some("grant s3:PutObject, or set mode = \"read-only\""));
-        let line = find(&Checkup { refused_uploads: 2, ..checkup() }, "write");
-        assert_eq!((line.level, line.text.as_str()), (Level::Problem, "the server has refused 2 uploads"));
+        let line = find(&Checkup { refused_uploads: 1, ..checkup() }, "write");
+        assert_eq!((line.level, line.text.as_str()), (Level::Problem, "the server has refused 1 upload"));
         let line = find(&Checkup { configured_region: Some("us-east-1".into()), ..checkup() }, "region");
         assert_eq!((line.level, line.text.as_str()), (Level::Warning, "the bucket is in eu-west-1, the configuration says us-east-1"));
     }

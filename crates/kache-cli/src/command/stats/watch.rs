@@ -1,7 +1,7 @@
 //! A text that is drawn anew each second, until Ctrl-C.
 //!
 //! Promises: on a terminal the text stands on a screen of its own, and what was there before comes back, whatever ends it; elsewhere the texts
-//! follow each other. A daemon that goes away ends it with that error.
+//! follow each other. A daemon that goes away ends it with that error, a reader that goes away without one.
 
 use crate::error::Error;
 use crate::show;
@@ -49,14 +49,18 @@ pub(super) fn run(text: impl Fn() -> Result<String, Error>) -> Result<ExitCode, 
     let screen = std::io::stdout().is_terminal().then(Screen::enter);
     let mut latest = first;
     loop {
-        match &screen {
+        let shown = match &screen {
             Some(_) => {
                 let lines = latest.replace('\n', &format!("{REST_OF_LINE}\n"));
                 raw(HOME);
-                show::answer(format_args!("{lines}{REST_OF_LINE}\n{REST_OF_LINE}Ctrl-C ends it."));
+                let shown = show::try_answer(format_args!("{lines}{REST_OF_LINE}\n{REST_OF_LINE}Ctrl-C ends it."));
                 raw(BELOW);
+                shown
             }
-            None => show::answer(format_args!("{latest}\n")),
+            None => show::try_answer(format_args!("{latest}\n")),
+        };
+        if shown.is_err() {
+            return Ok(ExitCode::SUCCESS);
         }
         match ended.recv_timeout(EVERY) {
             Err(RecvTimeoutError::Timeout) => latest = text()?,
