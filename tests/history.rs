@@ -123,6 +123,18 @@ fn the_statistics_show_the_last_build_and_go_on_when_watched() {
 }
 
 #[test]
+fn a_build_is_over_as_soon_as_its_cargo_is() {
+    let machine = Machine::new();
+    let project = samples::pair(machine.path("a"));
+    for arguments in [&["stats"][..], &["why"], &["report"]] {
+        project.remove("target");
+        machine.cargo(&project).args(["build"]).ok();
+        let said = machine.kache_in(project.path()).args(arguments.iter().copied()).run().stdout;
+        assert!(said.contains("`cargo build` in ") && said.contains(" ago") && !said.contains("running\n"), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
 fn watching_ends_when_nobody_reads_any_more() {
     let machine = Machine::new();
     let watch = machine.kache_in(Path::new("/")).args(["stats", "--watch"]);

@@ -102,6 +102,25 @@ fn a_declaration_is_a_change_by_itself() {
 }
 
 #[test]
+fn a_salt_of_one_crate_separates_it_and_what_depends_on_it() {
+    let machine = machine("");
+    let project = samples::pair(machine.path("a"));
+    let anew = |config: &str| {
+        fs::write(machine.config(), config).unwrap();
+        project.remove("target");
+        machine.build(&project, &["build"]).compiled()
+    };
+    assert_eq!(anew(""), 2);
+    assert_eq!(anew("[rules.prog]\nsalt = 'a'\n"), 1);
+    assert_eq!(machine.kache(&["why", "prog"]).stdout.lines().nth(1), Some("  the configured salt changed"));
+    assert_eq!(anew("[rules.below]\nsalt = 'a'\n"), 2);
+    assert_eq!(anew("[rules.below]\nsalt = 'b'\n"), 2);
+    for known in ["", "[rules.prog]\nsalt = 'a'\n", "[rules.below]\nsalt = 'a'\n"] {
+        assert_eq!(anew(known), 0, "{known}");
+    }
+}
+
+#[test]
 fn declared_files_are_known_by_their_place_in_the_package() {
     let machine = machine("[rules.below]\nfiles = [\"notes/**/*.md\", \"../shared\"]\n");
     for (name, expected) in [("one/checkout", 2), ("two", 0)] {

@@ -1,10 +1,11 @@
-//! What the configuration declares of a crate, as inputs of its units: variables that nobody sees rustc read, and files that macros read in silence.
+//! What the configuration declares of a crate, as inputs of its units: variables that nobody sees rustc read, files that macros read in silence, and a
+//! salt of its own.
 //!
 //! Promises: what is declared counts by name and by content, a file that isn't there among them; a pattern counts by itself, too, so that
 //! declaring it is a change. What was digested is looked at again after the compile.
 
 use crate::files::{self, Files};
-use kache_config::Rule;
+use kache_config::{Rule, salted};
 use kache_model::{Bypass, BypassReason, Digest, FileStamp, Roots, UnitInputs};
 use kache_rustc::Env;
 use std::collections::BTreeMap;
@@ -27,6 +28,7 @@ pub(crate) struct Scene<'a> {
 
 /// Puts what `rule` declares into the unit's inputs.
 pub(crate) fn fold(rule: &Rule, scene: Scene<'_>, env: &Env, inputs: &mut UnitInputs) -> Result<(), Bypass> {
+    inputs.salt = salted(&inputs.salt, &rule.salt);
     for name in &rule.env {
         inputs.declared.insert(format!("variable {name}"), None);
         let Some(value) = env.get_os(name) else { continue };

@@ -22,7 +22,7 @@ pub use env::{Environment, NamedVariable, VARIABLES};
 pub use error::ConfigError;
 pub use layers::Origin;
 pub use remote::{CompressionLevel, KeyPair, RemoteConfig, RemoteMode};
-pub use rules::{Rule, Rules};
+pub use rules::{Rule, Rules, salted};
 pub use secret::Secret;
 pub use settings::Setting;
 pub use size::{ByteSize, ParseSizeError, default_max_size};

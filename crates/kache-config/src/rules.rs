@@ -16,6 +16,17 @@ pub struct Rule {
     /// `files`: paths and patterns below its package's directory that count as its inputs.
     #[serde(deserialize_with = "patterns")]
     pub files: Vec<String>,
+    /// `salt`: goes into its keys, beside the one of `[cache]`.
+    pub salt: String,
+}
+
+/// Both salts as one.
+pub fn salted(salt: &str, more: &str) -> String {
+    match (salt, more) {
+        (salt, "") => salt.to_owned(),
+        ("", more) => more.to_owned(),
+        (salt, more) => format!("{salt}\n{more}"),
+    }
 }
 
 /// All rules by name.
@@ -29,10 +40,11 @@ impl Rules {
         let same = |name: &str, own: &str| name.replace('-', "_") == own.replace('-', "_");
         let mut all = Rule::default();
         for (_, rule) in self.0.iter().filter(|(name, _)| *name == "*" || same(name, package) || same(name, crate_name)) {
-            let Rule { bypass, env, files } = rule;
+            let Rule { bypass, env, files, salt } = rule;
             all.bypass |= bypass;
             all.env.extend_from_slice(env);
             all.files.extend_from_slice(files);
+            all.salt = salted(&all.salt, salt);
         }
         for list in [&mut all.env, &mut all.files] {
             list.sort();

@@ -50,11 +50,12 @@ impl Config {
 }
 
 fn shown(rule: &Rule) -> String {
-    let Rule { bypass, env, files } = rule;
+    let Rule { bypass, env, files, salt } = rule;
     let parts = [
         bypass.then(|| "bypass = true".to_owned()),
         (!env.is_empty()).then(|| format!("env = {env:?}")),
         (!files.is_empty()).then(|| format!("files = {files:?}")),
+        (!salt.is_empty()).then(|| format!("salt = {salt:?}")),
     ];
     format!("{{ {} }}", parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
 }

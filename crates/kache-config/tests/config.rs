@@ -118,6 +118,7 @@ fn a_wrong_value_is_named_with_file_key_and_expectation() {
         ("[rules.app]\nenv = 'X'", "`rules.app.env`: expected a list, found \"X\""),
         ("[rules.app]\nenv = ['A=B']", "`rules.app.env`: expected names of variables such as DATABASE_URL, found \"A=B\""),
         ("[rules.app]\nenv = ['$HOME']", "`rules.app.env`: expected names of variables such as DATABASE_URL, found \"$HOME\""),
+        ("[rules.app]\nsalt = 1", "`rules.app.salt`: expected a string, found 1"),
         ("[rules.app]\nfiles = ['a/**b']", "`rules.app.files`: expected paths or patterns such as templates/**/*.html, found \"a/**b\""),
         ("cache = 3", "`cache`: expected a table, found 3"),
         ("[cache]\nsalt = ['a']", "`cache.salt`: expected a string, found a list"),
@@ -308,16 +309,20 @@ fn settings_are_listed_with_their_origins_and_without_secrets() {
 fn rules_hold_for_packages_and_crates_and_add_up() {
     let setup = Setup::new();
     setup
-        .write("system.toml", "[rules.'*']\nenv = ['B']\n[rules.my-app]\nenv = ['C']")
-        .write("user.toml", "[rules.my-app]\nenv = ['A', 'B']\nfiles = ['x/*.sql']\n[rules.other]\nbypass = true");
+        .write("system.toml", "[rules.'*']\nenv = ['B']\nsalt = 's'\n[rules.my-app]\nenv = ['C']")
+        .write("user.toml", "[rules.my-app]\nenv = ['A', 'B']\nfiles = ['x/*.sql']\nsalt = 't'\n[rules.other]\nbypass = true");
     let config = setup.load(&[]).unwrap();
     let of = |package, krate| {
-        let kache_config::Rule { bypass, env, files } = config.rules.of(package, krate);
-        (bypass, env.join(" "), files.join(" "))
+        let kache_config::Rule { bypass, env, files, salt } = config.rules.of(package, krate);
+        (bypass, env.join(" "), files.join(" "), salt)
     };
-    assert_eq!(of("my_app", "build_script_build"), (false, "A B".into(), "x/*.sql".into()), "the user's list replaces the system's");
-    assert_eq!(of("x", "my_app"), (false, "A B".into(), "x/*.sql".into()));
-    assert_eq!((of("other", "o"), of("x", "y")), ((true, "B".into(), "".into()), (false, "B".into(), "".into())));
+    assert_eq!(
+        of("my_app", "build_script_build"),
+        (false, "A B".into(), "x/*.sql".into(), "s\nt".into()),
+        "the user's list replaces the system's"
+    );
+    assert_eq!(of("x", "my_app"), (false, "A B".into(), "x/*.sql".into(), "s\nt".into()));
+    assert_eq!((of("other", "o"), of("x", "y")), ((true, "B".into(), "".into(), "s".into()), (false, "B".into(), "".into(), "s".into())));
     let settings = config.settings();
     let shown: Vec<_> =
         settings[6..].iter().map(|setting| (setting.name.as_str(), setting.value.as_str(), setting.origin.clone())).collect();
@@ -325,8 +330,8 @@ fn rules_hold_for_packages_and_crates_and_add_up() {
     assert_eq!(
         shown,
         [
-            ("rules.*", "{ env = [\"B\"] }", system),
-            ("rules.my-app", "{ env = [\"A\", \"B\"], files = [\"x/*.sql\"] }", user.clone()),
+            ("rules.*", "{ env = [\"B\"], salt = \"s\" }", system),
+            ("rules.my-app", "{ env = [\"A\", \"B\"], files = [\"x/*.sql\"], salt = \"t\" }", user.clone()),
             ("rules.other", "{ bypass = true }", user),
         ]
     );

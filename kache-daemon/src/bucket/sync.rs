@@ -1,6 +1,7 @@
 //! `kache sync`: everything of a build's crates at once, instead of what a build asks for.
 //!
-//! Promises: a pull lists only the folders of the crates in `Cargo.lock` (all of the bucket only when told to); what is here already isn't moved,
+//! Promises: a pull lists only the folders of the crates in `Cargo.lock` (all of the bucket only when told to), and ends when the store is full
+//! of it; what is here already isn't moved,
 //! so an interrupted run goes on where it was; one object's trouble, or one folder's, doesn't end the run, and is counted by its kind; when nobody
 //! listens any more, nothing new is begun.
 
@@ -10,10 +11,12 @@ use super::lockfile::{Lockfile, LockfileError};
 use futures_util::StreamExt as _;
 use kache_model::ArtifactKey;
 use kache_remote::{Asked, ObjectName, PackageName, RemoteError, Scope};
+use kache_store::Store;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::mpsc;
 
 /// Folders listed at once.
@@ -69,6 +72,8 @@ pub(crate) struct Tally {
     present: u64,
     /// Artifacts that may not leave this machine.
     kept: u64,
+    /// Artifacts that the store has no room for beside the others of this run.
+    no_room: u64,
     /// Troubles by kind.
     failed: BTreeMap<String, u64>,
 }
@@ -82,6 +87,28 @@ pub(crate) enum SyncError {
     Remote(#[from] RemoteError),
     #[error("the bucket is only for reading here ([cache.remote] mode or KACHE_REMOTE_MODE), so nothing can be pushed")]
     ReadOnly,
+}
+
+/// What a pull may still bring: beyond that, it would drive out of the store what it has brought itself.
+struct Room(AtomicU64);
+
+impl Room {
+    /// A store that is too large is emptied down to nine tenths.
+    fn beside(store: &Store, there: &[(Asked, u64)]) -> Self {
+        let wanted: HashSet<ArtifactKey> = there.iter().map(|(asked, _)| asked.key).collect();
+        let here = store.artifacts().filter(|artifact| wanted.contains(&artifact.key)).map(|artifact| artifact.output_bytes).sum();
+        Self(AtomicU64::new((store.usage().max_bytes / 10 * 9).saturating_sub(here)))
+    }
+
+    fn is_left(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 0
+    }
+
+    fn take(&self, store: &Store, key: &ArtifactKey) {
+        let Ok(Some(held)) = store.find(key) else { return };
+        let bytes: u64 = held.artifact().outputs.iter().map(|output| output.len).sum();
+        self.0.store(self.0.load(Ordering::Relaxed).saturating_sub(bytes), Ordering::Relaxed);
+    }
 }
 
 /// Where the events go.
@@ -169,18 +196,21 @@ impl Bucket {
             return tally;
         }
         let of = missing.len() as u64;
+        let room = Room::beside(&self.store, there);
         let mut fetches = futures_util::stream::iter(missing)
+            .take_while(|_| std::future::ready(room.is_left()))
             .map(|(asked, bytes)| {
-                let fetch = self.fetch(asked, Purpose::Sync);
-                async move { (fetch.outcome().await, bytes) }
+                let (key, fetch) = (asked.key, self.fetch(asked, Purpose::Sync));
+                async move { (fetch.outcome().await, key, bytes) }
             })
             .buffer_unordered(self.concurrency);
         let mut done = 0;
-        while let Some((outcome, bytes)) = fetches.next().await {
+        while let Some((outcome, key, bytes)) = fetches.next().await {
             match outcome {
                 Fetched::Arrived => {
                     tally.moved += 1;
                     tally.bytes += bytes;
+                    room.take(&self.store, &key);
                 }
                 // It went away since the listing.
                 Fetched::Absent => {}
@@ -189,6 +219,7 @@ impl Bucket {
             done += 1;
             let _nobody = listener.send(Event::Progress { what: Direction::Pull, done, of });
         }
+        tally.no_room = of - done;
         tally
     }
 

@@ -71,6 +71,8 @@ pub(crate) struct Journal {
 struct Waiting {
     notes: Vec<Note>,
     dropped: u64,
+    /// Somebody who asked found that a build is over: it is to be written.
+    ended: bool,
     /// The thread sleeps and wants to be woken.
     asleep: bool,
 }
@@ -110,21 +112,21 @@ impl Journal {
 
     /// The last invocations of a crate, explained; `None` if it is unknown.
     pub(crate) fn why(&self, name: &str) -> Option<WhyCrate> {
-        let books = self.take_notes();
+        let books = self.up_to_date();
         let why = WhyCrate::of(&History::new(books.builds()), name, INVOCATIONS, &|| self.stored(name));
         (!why.invocations.is_empty()).then_some(why)
     }
 
     /// The last build at or above `dir`, else the last of all, explained in full.
     pub(crate) fn report(&self, dir: Option<&str>) -> Option<Report> {
-        let books = self.take_notes();
+        let books = self.up_to_date();
         let history = History::new(books.builds());
         history.last(dir).map(|build| Report::of(&history, build))
     }
 
     /// The last build in numbers.
     pub(crate) fn last_build(&self) -> Option<BuildHead> {
-        self.take_notes().last()
+        self.up_to_date().last()
     }
 
     /// Follows what happens from now on; first comes what is under way.
@@ -166,16 +168,7 @@ impl Journal {
             self.sleep();
             // What comes in the next moment is taken with it.
             std::thread::sleep(GATHER);
-            // In this order: whatever a Cargo that is gone has asked, it left its notes before.
-            let ended = self.cargos.take_ended();
-            let mut books = self.take_notes();
-            for open in ended {
-                if let Some(head) = books.end(open.id) {
-                    self.listeners.tell(|| Event::BuildEnded(head));
-                }
-            }
-            books.write(false);
-            drop(books);
+            self.up_to_date().write(false);
             if self.listeners.any() && told.elapsed() >= GAUGES {
                 told = Instant::now();
                 let gauges = self.gauges();
@@ -187,7 +180,7 @@ impl Journal {
     /// Until there is something to do: at once if there is, after a while if a Cargo is at work or somebody listens.
     fn sleep(&self) {
         let mut waiting = self.waiting();
-        if !waiting.notes.is_empty() {
+        if std::mem::take(&mut waiting.ended) || !waiting.notes.is_empty() {
             return;
         }
         waiting.asleep = true;
@@ -202,6 +195,21 @@ impl Journal {
     fn wake(&self) {
         let _waiting = self.waiting();
         self.came.notify_one();
+    }
+
+    /// The books with all notes that were left, and without builds that only seem to run: their Cargo is looked for now.
+    fn up_to_date(&self) -> MutexGuard<'_, Books> {
+        // In this order: whatever a Cargo that is gone has asked, it left its notes before.
+        let ended = self.cargos.take_ended();
+        let mut books = self.take_notes();
+        for head in ended.iter().filter_map(|open| books.end(open.id)) {
+            self.listeners.tell(|| Event::BuildEnded(head));
+        }
+        if !ended.is_empty() {
+            self.waiting().ended = true;
+            self.wake();
+        }
+        books
     }
 
     /// Takes in all notes that were left, and gives the books.

@@ -50,6 +50,8 @@ struct Tally {
     bytes: u64,
     present: u64,
     kept: u64,
+    #[serde(default)]
+    no_room: u64,
     failed: BTreeMap<String, u64>,
 }
 
@@ -101,17 +103,20 @@ impl Order {
                 show::answer(sentence(name, tally, self.dry_run));
             }
         }
-        let failed = !pull.failed.is_empty() || !push.failed.is_empty();
-        Ok(if failed { ExitCode::from(exit::FAILED) } else { ExitCode::SUCCESS })
+        let done = |tally: &Tally| tally.failed.is_empty() && tally.no_room == 0;
+        Ok(if !(done(&pull) && done(&push)) { ExitCode::from(exit::FAILED) } else { ExitCode::SUCCESS })
     }
 }
 
 fn sentence(name: &str, tally: &Tally, dry_run: bool) -> String {
-    let Tally { moved, bytes, present, kept, failed } = tally;
+    let Tally { moved, bytes, present, kept, no_room, failed } = tally;
     let verb = if dry_run { "would move" } else { "moved" };
     let mut text = format!("{name}: {verb} {} ({}), {present} present", show::count(*moved, "artifact", "artifacts"), ByteSize(*bytes));
     if *kept > 0 {
         text += &format!(", {kept} good for this machine only");
+    }
+    if *no_room > 0 {
+        text += &format!("; stopped because the store is full (`max_size`): {no_room} not moved");
     }
     if !failed.is_empty() {
         let kinds: Vec<String> = failed.iter().map(|(kind, number)| format!("{number} {kind}")).collect();
@@ -217,7 +222,7 @@ mod tests {
     #[test]
     fn a_summary_names_what_failed_by_kind() {
         let failed = BTreeMap::from([("reset".to_owned(), 2), ("forbidden".to_owned(), 1)]);
-        let tally = Tally { moved: 1, bytes: 2048, present: 3, kept: 4, failed };
+        let tally = Tally { moved: 1, bytes: 2048, present: 3, kept: 4, no_room: 0, failed };
         let text = "pull: moved 1 artifact (2 KiB), 3 present, 4 good for this machine only; failed: 1 forbidden, 2 reset";
         assert_eq!(sentence("pull", &tally, false), text);
         assert_eq!(sentence("push", &Tally::default(), true), "push: would move 0 artifacts (0 B), 0 present");
