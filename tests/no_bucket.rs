@@ -76,6 +76,36 @@ fn a_sync_without_a_bucket_says_whether_it_is_switched_off() {
 }
 
 #[test]
+fn what_a_sync_can_not_do_is_said_word_for_word() {
+    let server = S3Server::start();
+    let machine = member(&server, S3Server::OWNER, &[("KACHE_REMOTE_MODE", "read-only")]);
+    let project = samples::pair(machine.path("a"));
+    let read_only =
+        "kache: error: the bucket is only for reading here ([cache.remote] mode or KACHE_REMOTE_MODE), so nothing can be pushed";
+    check(&kache(&machine, project.path(), &["sync", "--push"], &[]), 1, "", read_only);
+    let dir = project.path().display();
+    let no_lockfile = format!("kache: error: there is no Cargo.lock in {dir} or above it; run `cargo generate-lockfile`");
+    check(&kache(&machine, project.path(), &["sync", "--pull"], &[]), 1, "", &no_lockfile);
+}
+
+#[test]
+fn a_profile_that_is_missing_is_named_with_what_to_do() {
+    let server = S3Server::start();
+    let endpoint = server.endpoint();
+    let settings = [("KACHE_S3_BUCKET", S3Server::BUCKET), ("KACHE_S3_ENDPOINT", endpoint.as_str()), ("KACHE_S3_PROFILE", "cii")];
+    let machine = Machine::with(&settings);
+    let doctor = machine.kache(&["doctor"]).stdout;
+    let home = machine.home().display().to_string();
+    let problem = format!(
+        "problem  bucket    {} at {endpoint}: there is no AWS profile \"cii\"; there are none in {home}/.aws/credentials and {home}/.aws/config\n{:19}→ \
+         set `profile` in [cache.remote] (or KACHE_S3_PROFILE) to one that is there, or make that profile\n",
+        S3Server::BUCKET,
+        ""
+    );
+    assert!(doctor.contains(&problem), "{doctor}\n{problem}");
+}
+
+#[test]
 fn the_status_names_the_bucket_and_what_went_wrong_with_it_last() {
     let line = |machine: &Machine| {
         let status = machine.kache(&["status"]).stdout;

@@ -53,6 +53,11 @@ fn a_slip_in_a_variable_names_it() {
             &["KACHE_S3_ACCESS_KEY=x", "KACHE_S3_BUCKET=b"],
             "KACHE_S3_ACCESS_KEY is set, but KACHE_S3_SECRET_KEY isn't: set both, or neither",
         ),
+        (
+            &["KACHE_S3_BUCKET=b", "KACHE_S3_ENDPOINT=https://u:hunter2@h"],
+            "[cache.remote]: the endpoint holds a user name; credentials have variables and profiles of their own",
+        ),
+        (&["KACHE_S3_BUCKET=b", "KACHE_S3_ENDPOINT=https://h/?x=1"], "[cache.remote]: the endpoint holds a query"),
         (&["KACHE_SOCKET=here"], "KACHE_SOCKET must be an absolute path, not here"),
         (&["-u", "KACHE_CACHE_DIR", "-u", "HOME", "-u", "XDG_CACHE_HOME"], "no place for the cache: set KACHE_CACHE_DIR, or HOME"),
         (

@@ -149,3 +149,14 @@ fn a_pull_ends_when_the_store_is_full_of_it() {
     }
     assert_eq!(machine.stats().store.evicted_artifacts, 0);
 }
+
+#[test]
+fn a_long_pull_says_now_and_then_how_far_it_is() {
+    let server = filled();
+    let proxy = FaultProxy::to(server.address());
+    let machine = at(&proxy.endpoint(), SINGLY);
+    let project = locked(&machine);
+    proxy.inject(When::kind("GET").after(1).times(1), Fault::Delay(Duration::from_secs(6)));
+    let pulled = sync(&machine, &project, &["--pull"]).run();
+    assert!(pulled.status.success() && pulled.stderr == "kache: pull: 2 of 4\n", "{pulled:?}");
+}

@@ -163,7 +163,6 @@ fn a_bypass_is_explained_down_to_the_crate_that_was_declined_first() {
 fn reasons_that_a_command_line_causes_are_explained() {
     let machine = Machine::new();
     let project = samples::program(machine.path("a"), "fn main() {}\n");
-    project.write("include.rs", "fn main() { include!(\"x\"); }\n").write("wrapper.sh", "#!/bin/sh\nexec \"$@\"\n");
     let rustc = machine.plain(Path::new("/")).program("sh").args(["-c", "command -v rustc"]).ok().stdout.trim().to_owned();
     let good = ["--emit=dep-info,link", "--out-dir=out", "src/main.rs"];
     for (reason, program, args) in [
@@ -184,6 +183,47 @@ fn reasons_that_a_command_line_causes_are_explained() {
         let name = format!("x_{reason}");
         let args = [&[program, "--crate-name", &name][..], &good, args].concat();
         let _rustc_may_fail = machine.plain(project.path()).program(kache_testkit::Binaries::get().shim()).args(args).run();
+        let (outcome, verdict, lines) = last(&machine, &name);
+        assert_eq!((outcome.as_str(), verdict.as_str()), ("bypass", "bypassed"), "{reason}: {lines:?}");
+        assert!(lines[0].ends_with(&format!("({reason})")), "{reason}: {lines:?}");
+    }
+}
+
+/// The reasons that need more than arguments: what stands around the command line, each by a script that calls the wrapper.
+#[test]
+fn reasons_that_the_surroundings_of_a_compile_cause_are_explained() {
+    let machine = Machine::new();
+    let project = samples::program(machine.path("a"), "fn main() {}\n");
+    project.write("include.rs", "fn main() { include!(\"x\"); }\n").write("wrapper.sh", "#!/bin/sh\nexec \"$@\"\n");
+    fs::set_permissions(project.file("wrapper.sh"), fs::Permissions::from_mode(0o755)).unwrap();
+    let sh =
+        |script: &str| machine.plain(project.path()).program("sh").args(["-c", script]).env("SHIM", kache_testkit::Binaries::get().shim());
+    let rustc = sh("command -v rustc").ok().stdout.trim().to_owned();
+    let namespaces = sh("unshare --user --map-root-user --mount true").run().status.success();
+    let elsewhere = "unshare --user --map-root-user --mount sh -c 'mount -t tmpfs none target && cd target && \
+        exec \"$SHIM\" \"$RUSTC\" --crate-name \"$NAME\" --emit=dep-info,link --out-dir=. ../src/main.rs'";
+    project.write("target/.keep", "");
+    for (reason, script) in [
+        ("not_a_compile", "\"$SHIM\" \"$RUSTC\" --crate-name $NAME src/main.rs --help"),
+        ("unknown_wrapper", "\"$SHIM\" ./wrapper.sh \"$RUSTC\" --crate-name $NAME --emit=dep-info,link --out-dir=out src/main.rs"),
+        ("crate_type", "\"$SHIM\" \"$RUSTC\" --crate-name $NAME --crate-type=sdylib --emit=dep-info,link --out-dir=out src/main.rs"),
+        ("search_dir", "\"$SHIM\" \"$RUSTC\" --crate-name $NAME -Lall=@RUSTC_BUILTIN/x --emit=dep-info,link --out-dir=out src/main.rs"),
+        ("open_probe", "\"$SHIM\" \"$RUSTC\" --crate-name $NAME --emit=metadata --out-dir=out include.rs"),
+        ("stdin_too_large", "yes | head -c 2000000 | \"$SHIM\" \"$RUSTC\" --crate-name $NAME --emit=dep-info,link --out-dir=out -"),
+        (
+            "non_utf8",
+            "RUSTC_BOOTSTRAP=$(printf '\\377') \"$SHIM\" \"$RUSTC\" --crate-name $NAME --emit=dep-info,link --out-dir=out src/main.rs",
+        ),
+        ("reserved_name", "CARGO_PKG_NAME=_inputs \"$SHIM\" \"$RUSTC\" --crate-name $NAME --emit=dep-info,link --out-dir=out src/main.rs"),
+        ("other_filesystem", elsewhere),
+    ] {
+        if reason == "other_filesystem" && !namespaces {
+            continue;
+        }
+        let name = format!("x_{reason}");
+        let said = sh(script).env("RUSTC", &rustc).env("NAME", &name).run();
+        let known = machine.kache(&["why", &name]);
+        assert!(known.status.success(), "{reason}: {}{}\n{}", known.stderr, said.stderr, machine.log());
         let (outcome, verdict, lines) = last(&machine, &name);
         assert_eq!((outcome.as_str(), verdict.as_str()), ("bypass", "bypassed"), "{reason}: {lines:?}");
         assert!(lines[0].ends_with(&format!("({reason})")), "{reason}: {lines:?}");

@@ -45,7 +45,7 @@ mod verify;
 mod ways;
 
 use anyhow::Context as _;
-use config_watch::ConfigWatch;
+use config_watch::{ConfigWatch, RefusedConfig};
 use engine::Engine;
 use http::Front;
 use journal::Journal;
@@ -122,7 +122,8 @@ fn with_causes(error: &anyhow::Error) -> String {
 
 /// Whether it is somebody's slip in a file or a variable. A service manager need not try again.
 fn is_a_slip(error: &anyhow::Error) -> bool {
-    error.is::<ConfigError>() || error.is::<log::LogError>() || error.is::<kache_proto::SocketPathError>()
+    let remote = matches!(error.downcast_ref(), Some(RefusedConfig::Remote(_)));
+    remote || error.is::<ConfigError>() || error.is::<log::LogError>() || error.is::<kache_proto::SocketPathError>()
 }
 
 fn complain(text: &str) {

@@ -20,20 +20,20 @@ const HELP: &str = "\
 
 Usage: kache COMMAND, and `kache COMMAND --help` says more
 
-  exec             Run a build through the cache
-  setup            Put kache in front of every build; undo that
-  doctor           Is everything as it should be? If not, what to do
-  start, stop      Start kached in the background; stop it
-  status           Is kached running, where, and how full is its store?
-  stats            What became of the builds' compiles
-  why              Why something was compiled, in the last build or of one crate
-  monitor, report  Watch builds as they happen; the last build as a page
-  list             What the store holds
-  verify           Re-hash the store
-  gc, purge        Remove what is old or too much; remove everything
-  sync, flush      Move artifacts from and to the team's bucket; wait for it
-  config           Show or check the configuration
-  completions      Print a script that completes commands in a shell
+  exec              Run a build through the cache
+  setup             Put kache in front of every build; undo that
+  doctor            Is everything as it should be? If not, what to do
+  start, stop       Start kached in the background; stop it
+  status            Is kached running, where, how full, with which bucket?
+  stats             What became of the builds' compiles
+  why               Why something was compiled, in the last build or one crate
+  monitor, report   Watch builds as they happen; the last build as a page
+  list              What the store holds
+  verify            Re-hash the store
+  gc, purge         Remove what is old or too much; remove everything
+  sync, flush       Move artifacts from and to the team's bucket; wait for it
+  config            Show or check the configuration
+  completions, man  Print a script for a shell's completion; manual pages
 
 Set RUSTC_WRAPPER=kache-shim to use a running kached without `kache exec`.
 Exit codes: 0 done, 1 failed or found something, 2 wrong command line or
@@ -51,8 +51,17 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  kache stop")]
     Stop,
     /// Show whether kached is running, where, and how full its store is
-    #[command(after_help = "Examples:\n  kache status\n\nExit code 3: kached isn't running.")]
-    Status,
+    #[command(after_help = "\
+Examples:
+  kache status
+  kache status --json | jq .bucket
+
+Exit code 3: kached isn't running.")]
+    Status {
+        /// Print JSON, as kached answers it
+        #[arg(long)]
+        json: bool,
+    },
     /// Show what became of the builds' compiles
     Stats(Stats),
     /// Say why something was compiled
@@ -96,11 +105,14 @@ Examples:
         /// The shell
         shell: clap_complete::Shell,
     },
-    /// Write man pages into a directory: for packages
-    #[command(hide = true)]
+    /// Print the manual page of kache, or write all pages into a directory
+    #[command(after_help = "\
+Examples:
+  kache man | man -l -
+  kache man ~/.local/share/man/man1")]
     Man {
-        /// The directory
-        dir: PathBuf,
+        /// The directory, for one page for each command
+        dir: Option<PathBuf>,
     },
     /// Wait until the team's bucket has everything that was built here
     Flush(Flush),
@@ -349,8 +361,14 @@ pub(crate) struct Purge {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigQuestion {
     /// Print every value and where it comes from; secrets aren't shown
-    #[command(after_help = "Examples:\n  kache config show")]
-    Show,
+    #[command(
+        after_help = "Examples:\n  kache config show\n  kache config show --json | jq -r '.[] | select(.origin != \"default\") | .name'"
+    )]
+    Show {
+        /// Print JSON: name, value as shown, origin
+        #[arg(long)]
+        json: bool,
+    },
     /// Print the files that are read, in order of rising weight
     #[command(after_help = "Examples:\n  kache config path")]
     Path,

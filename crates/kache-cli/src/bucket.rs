@@ -21,6 +21,7 @@ pub(crate) struct Bucket {
     pub(crate) credentials: String,
     pub(crate) queued_uploads: u64,
     pub(crate) refused_uploads: u64,
+    pub(crate) indexes: u64,
     pub(crate) breaker: BTreeMap<String, String>,
     pub(crate) last_error: Option<LastError>,
 }

@@ -55,6 +55,8 @@ pub(crate) struct Condition {
     queued_uploads: usize,
     /// Of these, refused by the server.
     refused_uploads: usize,
+    /// Build indexes that are being stored.
+    indexes: usize,
     breaker: BreakerStates,
     last_error: Option<LastError>,
 }
@@ -114,6 +116,7 @@ impl Bucket {
             credentials: snapshot.credential_source,
             queued_uploads: left.queued,
             refused_uploads: left.refused,
+            indexes: self.indexes.left().queued,
             breaker: snapshot.breaker,
             last_error: self.remote.counters().last_error().map(|(at, what)| LastError { what, secs_ago: secs(at) }),
         }

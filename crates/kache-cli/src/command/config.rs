@@ -13,7 +13,8 @@ use std::process::ExitCode;
 
 pub(crate) fn run(question: &ConfigQuestion) -> Result<ExitCode, Error> {
     match question {
-        ConfigQuestion::Show => show_all(&place::config()?),
+        ConfigQuestion::Show { json: true } => show::answer(json(&place::config()?.settings())?),
+        ConfigQuestion::Show { json: false } => show_all(&place::config()?),
         ConfigQuestion::Path => show::answer(paths()),
         ConfigQuestion::Check => check(&place::config()?),
     }
@@ -38,6 +39,11 @@ fn table(settings: &[Setting]) -> String {
     }
     out.truncate(out.trim_end().len());
     out
+}
+
+fn json(settings: &[Setting]) -> Result<String, Error> {
+    let item = |Setting { name, value, origin }: &Setting| serde_json::json!({"name": name, "value": value, "origin": origin.to_string()});
+    serde_json::to_string(&settings.iter().map(item).collect::<Vec<_>>()).map_err(|error| Error::Setup(error.to_string()))
 }
 
 /// The files, in order of rising weight.

@@ -6,13 +6,14 @@
 mod daemon;
 mod disk;
 mod remote;
+mod shim;
 mod wrapper;
 
 use crate::args::Doctor;
 use crate::client::Client;
 use crate::error::Error;
 use crate::show::{self, DIM};
-use crate::{exit, place};
+use crate::{exit, place, progress};
 use anstyle::{AnsiColor, Style};
 use kache_config::Config;
 use serde::Serialize;
@@ -59,7 +60,7 @@ impl Line {
 
 pub(crate) fn run(options: &Doctor) -> Result<ExitCode, Error> {
     let dir = std::env::current_dir().map_err(|source| Error::io("finding the current directory", source))?;
-    let lines = examine(&dir, options.write);
+    let lines = progress::during("looking", |_| examine(&dir, options.write));
     let worst = lines.iter().map(|line| line.level).max().unwrap_or(Level::Ok);
     if options.json {
         let json = serde_json::to_string(&Report { worst, lines: &lines }).map_err(|error| Error::Setup(error.to_string()))?;
@@ -119,6 +120,10 @@ fn programs() -> Vec<Line> {
         .collect();
     if !missing.is_empty() {
         return missing;
+    }
+    let shim = place::beside("kache-shim").ok().and_then(|shim| shim::stranger(&shim));
+    if let Some(text) = shim {
+        return vec![Line::problem("programs", text, "install kache, kached and kache-shim together")];
     }
     let dir = place::kache().ok().and_then(|kache| Some(kache.parent()?.display().to_string())).unwrap_or_default();
     vec![Line::ok("programs", format!("kache {}, kached and kache-shim in {dir}", env!("CARGO_PKG_VERSION")))]

@@ -1,10 +1,11 @@
 //! `kache flush`: waits until the bucket has everything that was built here.
 
 use crate::args::Flush;
-use crate::bucket;
+use crate::bucket::{self, Bucket};
 use crate::client::{Client, parse};
+use crate::command::Status;
 use crate::error::Error;
-use crate::{exit, place, show};
+use crate::{exit, place, progress, show};
 use serde::Deserialize;
 use std::process::ExitCode;
 
@@ -37,7 +38,9 @@ pub(crate) fn run(options: &Flush) -> Result<ExitCode, Error> {
     };
     // The daemon keeps the time; without a limit the answer may take for ever.
     let client = place::client()?;
-    let Flushed { bucket, left, last_error } = parse("POST /v1/flush", &client.post(&target, None)?)?;
+    let to_go = || Some(to_go(&client.get_json::<Status>("/v1/status").ok()?.bucket?));
+    let answer = progress::following("waiting for the bucket", to_go, || client.post(&target, None))?;
+    let Flushed { bucket, left, last_error } = parse("POST /v1/flush", &answer)?;
     match bucket.as_str() {
         "none" => return unused(&client, "no bucket is in use: nothing to upload"),
         "off" => return unused(&client, "the bucket is switched off (mode = \"off\"): nothing to upload"),
@@ -63,6 +66,16 @@ fn unused(client: &Client, text: &str) -> Result<ExitCode, Error> {
     let Some(gap) = bucket::gap_here(client) else { return Ok(ExitCode::SUCCESS) };
     show::warning(format_args!("{gap}; {}", bucket::ADVICE));
     Ok(ExitCode::from(exit::FAILED))
+}
+
+/// What kached says while it waits.
+fn to_go(bucket: &Bucket) -> String {
+    let left =
+        Left { being_stored: 0, queued_uploads: bucket.queued_uploads, refused_uploads: bucket.refused_uploads, indexes: bucket.indexes };
+    match words(left) {
+        words if words.is_empty() => "storing what was compiled".to_owned(),
+        words => format!("{} to go", words.join(", ")),
+    }
 }
 
 fn words(left: Left) -> Vec<String> {

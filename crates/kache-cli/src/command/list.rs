@@ -11,7 +11,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 pub(crate) fn run(options: &List) -> Result<ExitCode, Error> {
     let items = Holder::find()?.list(options.name.as_deref())?;
-    if options.json {
+    if let (false, true, Some(name)) = (options.json, items.is_empty(), &options.name) {
+        show::answer(nothing_of(name));
+    } else if options.json {
         let json = serde_json::to_string(&items).map_err(|error| Error::Store(error.to_string()))?;
         show::answer(json);
     } else {
@@ -19,6 +21,11 @@ pub(crate) fn run(options: &List) -> Result<ExitCode, Error> {
         show::answer(table(&items, now));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is said of a crate that the store doesn't know.
+pub(super) fn nothing_of(name: &str) -> String {
+    format!("nothing of a crate {name} is stored")
 }
 
 fn table(items: &[Item], now_millis: u64) -> String {

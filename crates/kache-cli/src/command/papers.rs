@@ -15,8 +15,14 @@ pub(crate) fn completions(shell: Shell) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// One page for `kache`, and one for each command.
-pub(crate) fn man(dir: &Path) -> Result<ExitCode, Error> {
+/// The page of `kache`; into a directory, one for each command as well.
+pub(crate) fn man(dir: Option<&Path>) -> Result<ExitCode, Error> {
+    let Some(dir) = dir else {
+        let mut page = Vec::new();
+        clap_mangen::Man::new(Arguments::command()).render(&mut page).map_err(|source| Error::io("the manual page", source))?;
+        show::answer(String::from_utf8_lossy(&page).trim_end());
+        return Ok(ExitCode::SUCCESS);
+    };
     let fail = |source| Error::io(dir.display().to_string(), source);
     std::fs::create_dir_all(dir).map_err(fail)?;
     clap_mangen::generate_to(Arguments::command(), dir).map_err(fail)?;

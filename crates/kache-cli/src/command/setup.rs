@@ -19,6 +19,9 @@ use std::process::ExitCode;
 use units::{Units, Words};
 use wrapper::Edit;
 
+/// How it ends where somebody else's wrapper wins.
+const IN_THE_WAY: &str = "kache isn't in front of builds: see the warning";
+
 /// One thing to look after.
 #[derive(Debug)]
 enum Step {
@@ -48,9 +51,10 @@ pub(crate) fn run(options: &Setup) -> Result<ExitCode, Error> {
     }
     let changes = steps.iter().filter(|step| matches!(step, Step::Change(..))).count();
     let in_the_way = steps.iter().any(|step| matches!(step, Step::InTheWay(_)));
+    let is_served = !steps.iter().any(|step| matches!(step, Step::Skipped(_)));
     let end = |good: bool| if good { ExitCode::SUCCESS } else { ExitCode::from(exit::FAILED) };
     if changes == 0 {
-        show::answer("nothing to change");
+        show::answer(if in_the_way { IN_THE_WAY } else { "nothing to change" });
         return Ok(end(!in_the_way));
     }
     if options.check {
@@ -67,14 +71,18 @@ pub(crate) fn run(options: &Setup) -> Result<ExitCode, Error> {
             action.carry_out()?;
         }
     }
-    show::answer("done");
+    show::answer(match (in_the_way, options.remove) {
+        (true, _) => format!("done, but {IN_THE_WAY}"),
+        (false, true) => "done".to_owned(),
+        (false, false) => format!("done; next: {}`cargo build`, then `kache stats`", if is_served { "" } else { "`kache start`, " }),
+    });
     Ok(end(!in_the_way))
 }
 
 fn line(step: &Step) -> String {
     match step {
         Step::Fine(what) => format!("{DIM}ok{DIM:#}       {what}"),
-        Step::Skipped(what) => format!("{DIM}left out{DIM:#} {what}"),
+        Step::Skipped(what) => format!("{DIM}skipped{DIM:#}  {what}"),
         Step::InTheWay(what) => format!("{BOLD}warning{BOLD:#}  {what}"),
         Step::Change(what, _) => format!("{BOLD}change{BOLD:#}   {what}"),
     }

@@ -3,7 +3,7 @@
 use super::daemonise;
 use crate::client::Client;
 use crate::error::{Error, LogTail};
-use crate::{outdated, place, show};
+use crate::{outdated, place, progress, show};
 use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -38,7 +38,7 @@ pub(crate) fn ensure(client: &Client) -> Result<bool, Error> {
     let config = place::config()?;
     let mut log = Log::open(&config.cache.dir);
     let mut child = daemonise::spawn(&place::beside("kached")?, log.writer())?;
-    wait_until_ready(client, &mut child, &mut log).map(|()| true)
+    progress::during("kached starts", |_| wait_until_ready(client, &mut child, &mut log)).map(|()| true)
 }
 
 fn wait_until_ready(client: &Client, child: &mut Child, log: &mut Log) -> Result<(), Error> {

@@ -33,8 +33,12 @@ pub(crate) struct Status {
     pub(crate) bucket: Option<Bucket>,
 }
 
-pub(crate) fn run() -> Result<ExitCode, Error> {
+pub(crate) fn run(json: bool) -> Result<ExitCode, Error> {
     let client = place::client()?;
+    if json {
+        show::answer(client.get("/v1/status")?.trim_end());
+        return Ok(ExitCode::SUCCESS);
+    }
     let status: Status = match client.get_json("/v1/status") {
         Ok(status) => status,
         Err(Error::NotRunning { socket }) => {

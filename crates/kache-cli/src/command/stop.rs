@@ -3,7 +3,7 @@
 use super::status::Status;
 use crate::client::SHORT;
 use crate::error::Error;
-use crate::{place, show};
+use crate::{place, progress, show};
 use rustix::process::Pid;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -23,7 +23,7 @@ pub(crate) fn run() -> Result<ExitCode, Error> {
     };
     let process = Process::open(status.pid);
     client.post("/v1/stop", Some(SHORT))?;
-    if !process.wait(BOUND) {
+    if !progress::during("kached finishes what it holds", |_| process.wait(BOUND)) {
         return Err(Error::StillRunning { pid: status.pid, after: BOUND });
     }
     show::answer(format_args!("kached stopped (pid {})", status.pid));

@@ -3,7 +3,7 @@
 use crate::args::Sync;
 use crate::client::{Client, parse};
 use crate::error::Error;
-use crate::{exit, place, show};
+use crate::{exit, place, progress, show};
 use indicatif::{ProgressBar, ProgressStyle};
 use kache_config::{ByteSize, RemoteMode};
 use serde::{Deserialize, Serialize};
@@ -15,8 +15,6 @@ use std::time::{Duration, Instant};
 
 /// How long a daemon of our own may take until it answers.
 const READY_BOUND: Duration = Duration::from_secs(10);
-/// How often plain progress lines come, at most.
-const LINE_EVERY: Duration = Duration::from_secs(5);
 
 /// The order, as kached takes it.
 #[derive(Debug, Serialize)]
@@ -151,7 +149,7 @@ impl Progress {
         }
         match &self.bar {
             Some(bar) => bar.set_position(done),
-            None if self.told.elapsed() >= LINE_EVERY => {
+            None if self.told.elapsed() >= progress::LINE_EVERY => {
                 show::note(format_args!("{name}: {done} of {of}"));
                 self.told = Instant::now();
             }

@@ -3,6 +3,7 @@
 use crate::fake::Fake;
 use crate::{Place, Said};
 use std::fs;
+use std::io::Write as _;
 
 /// A place with the three programs and a project in it.
 fn place() -> Place {
@@ -170,4 +171,30 @@ fn a_target_directory_elsewhere_is_found_where_cargo_finds_it() {
         let other = links(&[("CARGO_TARGET_DIR", "/dev/shm/kache-doctor/target")]);
         assert_eq!(other, "warning links /dev/shm/kache-doctor/target gets copies only: it is on another filesystem than DIR/cache");
     }
+}
+
+/// Not a test of its own: a kache-shim of another version, for the next one.
+#[test]
+#[ignore = "speaks to a socket that another test listens on"]
+fn speak_protocol_99() {
+    let mut stream = std::os::unix::net::UnixStream::connect(std::env::var_os("KACHE_SOCKET").unwrap()).unwrap();
+    stream.write_all(b"\0KCH\x63\0\0\0").unwrap();
+}
+
+#[test]
+fn a_shim_of_another_version_is_a_problem_wherever_it_is() {
+    let place = place();
+    let own = std::env::current_exe().unwrap();
+    let script = format!("exec {} doctor::speak_protocol_99 --exact --ignored", own.display());
+    place.script("kache-shim", &script);
+    fs::create_dir(place.path("old")).unwrap();
+    place.script("old/kache-shim", &script);
+    let said = doctor(&place, &[], &[("RUSTC_WRAPPER", place.path("old/kache-shim").to_str().unwrap())]);
+    let speaks = "speaks protocol 99, kache and kached 1: builds run without the cache";
+    assert_eq!(
+        about(&said, "programs"),
+        [format!("problem programs DIR/kache-shim {speaks}"), "→ install kache, kached and kache-shim together".into()]
+    );
+    let wrapper = about(&said, "wrapper");
+    assert_eq!(wrapper[0], format!("problem wrapper DIR/old/kache-shim {speaks} (RUSTC_WRAPPER)"));
 }

@@ -21,20 +21,26 @@ impl Fake {
     }
 
     /// The same; `seen` hears of each question before it is answered.
-    pub(crate) fn serve_with(socket: &Path, mut answers: Answers, mut seen: impl FnMut(&str) + Send + 'static) -> Self {
+    pub(crate) fn serve_with(socket: &Path, answers: Answers, seen: impl Fn(&str) + Send + Sync + 'static) -> Self {
         let listener = UnixListener::bind(socket).unwrap();
         let asked = Arc::new(Mutex::new(Vec::new()));
         let log = Arc::clone(&asked);
+        let answer = Arc::new((Mutex::new(answers), seen));
         let server = std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let mut stream = BufReader::new(stream.unwrap());
                 let head: Vec<String> = stream.by_ref().lines().map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
-                let Some(question) = head.first().and_then(|line| line.strip_suffix(" HTTP/1.1")) else { continue };
-                log.lock().unwrap().push(question.to_owned());
-                seen(question);
-                let (status, body) = next(&mut answers, question);
-                let length = body.len();
-                let _ = write!(stream.get_mut(), "HTTP/1.1 {status} X\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
+                let Some(question) = head.first().and_then(|line| line.strip_suffix(" HTTP/1.1")).map(str::to_owned) else { continue };
+                log.lock().unwrap().push(question.clone());
+                let answer = Arc::clone(&answer);
+                // One that waits keeps no other waiting.
+                std::thread::spawn(move || {
+                    let (answers, seen) = &*answer;
+                    seen(&question);
+                    let (status, body) = next(&mut answers.lock().unwrap(), &question);
+                    let length = body.len();
+                    let _ = write!(stream.get_mut(), "HTTP/1.1 {status} X\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
+                });
             }
         });
         Self { asked, _server: server }

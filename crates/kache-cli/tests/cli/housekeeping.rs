@@ -93,7 +93,9 @@ fn nothing_is_removed_without_a_yes() {
     assert!(oldest.code == Some(0) && oldest.stdout.starts_with("removed 1 artifact, 64"), "{oldest:?}");
     assert!(place.run(&["list"]).stdout.contains("\nc        c"), "the one used last stays");
     check(&place.run(&["gc"]), 0, "nothing to remove", "");
-    check(&place.run(&["purge", "--crate", "b"]), 0, "nothing to remove", "");
+    check(&place.run(&["purge", "--crate", "b"]), 0, "nothing of a crate b is stored", "");
+    check(&place.run(&["list", "--crate", "b"]), 0, "nothing of a crate b is stored", "");
+    check(&place.run(&["list", "--crate", "b", "--json"]), 0, "[]", "");
     let aged = place.run(&["gc", "--max-age", "0s", "-y"]);
     assert!(aged.stdout.starts_with("removed 1 artifact"), "{aged:?}");
     check(&place.run(&["purge"]), 0, "nothing to remove", "");
@@ -242,5 +244,18 @@ fn completions_and_man_pages_know_the_commands() {
     check(&place.run(&["man", place.path("man").to_str().unwrap()]), 0, "", "");
     let page = |name: &str| std::fs::read_to_string(place.path("man").join(name)).unwrap();
     assert!(page("kache.1").contains("kache\\-gc(1)") && page("kache-gc.1").contains("max\\-age"));
-    assert!(!place.path("man/kache-__become.1").exists() && !place.path("man/kache-man.1").exists());
+    assert!(!place.path("man/kache-__become.1").exists());
+    let printed = place.run(&["man"]);
+    assert!(printed.code == Some(0) && printed.stdout.contains(".TH kache 1") && printed.stdout.contains("kache\\-gc(1)"), "{printed:?}");
+}
+
+#[test]
+fn the_configuration_is_json_for_scripts() {
+    let place = Place::new();
+    std::fs::write(place.path("k.toml"), "[cache]\nsalt = 'x'").unwrap();
+    let output = place.kache(&["config", "show", "--json"]).env("KACHE_CONFIG", place.path("k.toml")).output().unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let salt = json.as_array().unwrap().iter().find(|setting| setting["name"] == "cache.salt").unwrap();
+    let file = place.path("k.toml").display().to_string();
+    assert_eq!(salt, &serde_json::json!({"name": "cache.salt", "value": "\"x\"", "origin": file}));
 }

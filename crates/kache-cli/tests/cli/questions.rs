@@ -79,8 +79,16 @@ kached 0.1.0, pid 7, up 1 min 1 s
 }
 
 #[test]
+fn the_status_as_json_is_what_the_daemon_said() {
+    let place = Place::new();
+    let _fake = Fake::serve(&place.path("s"), vec![("GET /v1/status", vec![status(7)])]);
+    check(&place.run(&["status", "--json"]), 0, &status(7).1, "");
+}
+
+#[test]
 fn without_a_daemon_questions_end_with_three() {
     let place = Place::new();
+    check(&place.run(&["status", "--json"]), 3, "", NOT_RUNNING);
     check(&place.run(&["stats"]), 3, "", NOT_RUNNING);
     check(&place.run(&["status"]), 3, "kached isn't running\n  socket     DIR/s", "");
     check(&place.run(&["stop"]), 0, "kached isn't running", "");

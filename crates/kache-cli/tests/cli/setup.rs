@@ -94,7 +94,7 @@ change   set build.rustc-wrapper in DIR/.cargo/config.toml to DIR/kache-shim";
     let refusal = "kache: error: nobody can be asked here: pass --yes to make the changes, or --check to see what would be done";
     check(&home.setup(&[]), 2, plan, refusal);
     assert!(home.files().is_empty(), "nothing without a yes");
-    check(&home.setup(&["--yes"]), 0, &format!("{plan}\ndone"), "");
+    check(&home.setup(&["--yes"]), 0, &format!("{plan}\ndone; next: `cargo build`, then `kache stats`"), "");
     assert_eq!(home.told(), ["daemon-reload", "enable --now kached.socket"]);
     let service = fs::read_to_string(home.unit("kached.service")).unwrap();
     assert!(service.contains(&format!("\nExecStart={}\n", home.0.path("kached").display())), "{service}");
@@ -139,19 +139,19 @@ fn without_a_service_manager_it_says_so_and_sets_the_wrapper() {
     let home = Home::new();
     let said = home.setup(&["--yes"]);
     let text = "\
-left out the service: no service manager answers (systemctl: No such file or directory (os error 2)); `kache start` starts kached
+skipped  the service: no service manager answers (systemctl: No such file or directory (os error 2)); `kache start` starts kached
 change   set build.rustc-wrapper in DIR/.cargo/config.toml to DIR/kache-shim
-done";
+done; next: `kache start`, `cargo build`, then `kache stats`";
     check(&said, 0, text, "");
     let home = Home::new();
     home.0.script("systemctl", "echo 'Failed to connect to bus: No medium found' >&2; exit 1");
     let said = home.setup(&["--yes"]);
-    let first = "left out the service: no service manager answers (systemctl --user show --property=Version: \
+    let first = "skipped  the service: no service manager answers (systemctl --user show --property=Version: \
                  Failed to connect to bus: No medium found); `kache start` starts kached";
     assert_eq!((said.code, said.stdout.lines().next()), (Some(0), Some(first)));
     assert!(!home.unit("kached.socket").exists() && home.cargo_config().exists());
     let home = Home::with_systemd();
-    assert_eq!(home.setup(&["--no-service", "--yes"]).stdout.lines().next(), Some("left out the service; `kache start` starts kached"));
+    assert_eq!(home.setup(&["--no-service", "--yes"]).stdout.lines().next(), Some("skipped  the service; `kache start` starts kached"));
     assert!(home.told().is_empty() && home.files().len() == 1);
 }
 
@@ -163,14 +163,14 @@ fn another_wrapper_is_told_of_and_left() {
     fs::write(home.cargo_config(), config).unwrap();
     let said = home.setup_with(&["--yes", "--no-service"], &[("RUSTC_WRAPPER", "/usr/bin/sccache"), ("KACHE_SOCKET", "/tmp/s")]);
     let text = "\
-left out the service; `kache start` starts kached
+skipped  the service; `kache start` starts kached
 warning  build.rustc-wrapper in DIR/.cargo/config.toml is \"sccache\": left as it is; take it out, then run this again
 warning  RUSTC_WRAPPER=\"/usr/bin/sccache\" in this environment wins over Cargo's configuration: unset it
 warning  KACHE_SOCKET=/tmp/s in this environment: builds don't ask the service
-nothing to change";
+kache isn't in front of builds: see the warning";
     check(&said, 1, text, "");
     assert_eq!(fs::read_to_string(home.cargo_config()).unwrap(), config);
-    let removal = "left out build.rustc-wrapper in DIR/.cargo/config.toml is \"sccache\", which this didn't set\nnothing to change";
+    let removal = "skipped  build.rustc-wrapper in DIR/.cargo/config.toml is \"sccache\", which this didn't set\nnothing to change";
     check(&home.setup(&["--remove", "--no-service", "--yes"]), 0, removal, "");
 }
 
@@ -222,7 +222,7 @@ fn units_of_another_version_are_replaced_and_edited_ones_are_not_removed() {
     let service = fs::read_to_string(home.unit("kached.service")).unwrap();
     fs::write(home.unit("kached.service"), service.replace("WatchdogSec=60", "WatchdogSec=90")).unwrap();
     let said = home.setup(&["--remove", "--yes"]);
-    assert!(said.stdout.contains("left out DIR/.config/systemd/user/kached.service has been edited; remove it by hand"), "{said:?}");
+    assert!(said.stdout.contains("skipped  DIR/.config/systemd/user/kached.service has been edited; remove it by hand"), "{said:?}");
     assert!(home.unit("kached.service").exists() && !home.unit("kached.socket").exists());
 }
 

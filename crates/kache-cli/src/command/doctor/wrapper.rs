@@ -1,6 +1,6 @@
 //! The wrapper that a build in this directory would have: there, and ours.
 
-use super::Line;
+use super::{Line, shim};
 use crate::cargo_config::{self, Wrapper};
 use crate::place;
 use std::ffi::OsString;
@@ -45,6 +45,9 @@ fn judge(wrapper: &Wrapper, path: Option<OsString>) -> Line {
     let same = |own: &Path| own.canonicalize().ok() == program.canonicalize().ok();
     if ["kache-shim", "kache"].into_iter().any(|name| place::beside(name).is_ok_and(|own| same(&own))) {
         return Line::ok("wrapper", format!("{} ({source})", program.display()));
+    }
+    if let Some(text) = shim::stranger(&program) {
+        return Line::problem("wrapper", format!("{text} ({source})"), "run `kache setup`, or install kache there anew");
     }
     let text = format!("{} ({source}) isn't the kache-shim of this installation", program.display());
     Line::warning("wrapper", text, "if they are of different versions, builds run without the cache; run `kache setup`")
