@@ -67,13 +67,15 @@ pub(crate) struct Names {
 
 impl Names {
     /// For a build of what `lockfile` describes. `essence`: see [`command::essence`].
+    ///
+    /// The versions go up with that of the unit keys: an index of another one leads to artifacts that nobody asks for.
     pub(crate) fn new(lockfile: &Lockfile, toolchain: &Toolchain, essence: &[String]) -> Self {
         let workspace = || {
-            let mut encoder = Encoder::new("kache.workspace.v1");
+            let mut encoder = Encoder::new("kache.workspace.v2");
             encoder.list("members", &lockfile.members).field("host", toolchain.host.as_bytes());
             encoder
         };
-        let mut own = Encoder::new("kache.build.v1");
+        let mut own = Encoder::new("kache.build.v2");
         own.field("lockfile", Digest::of(lockfile.text.as_bytes()).as_bytes());
         own.field("toolchain", toolchain.identity.as_bytes()).field("host", toolchain.host.as_bytes()).list("command", essence);
         let mut same_command = workspace();
