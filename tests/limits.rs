@@ -32,6 +32,18 @@ fn a_daemon_short_of_descriptors_fails_no_build_and_throws_nothing_away() {
     machine.restores(&project, &ALL);
 }
 
+#[test]
+#[cfg(target_os = "linux")]
+fn a_daemon_takes_as_many_descriptors_as_it_may_have() {
+    let machine = Machine::idle();
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -Hn 300 && ulimit -Sn 64 && exec \"$KACHED\""]).env("KACHED", Binaries::get().kached());
+    machine.launch(command);
+    let limits = fs::read_to_string(format!("/proc/{}/limits", machine.pid())).unwrap();
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    assert_eq!(files.split_whitespace().nth(3), Some("300"), "{files}");
+}
+
 /// `program` as a user to whom permissions apply: root without the right to pass over them.
 fn bound_by_permissions(program: impl AsRef<std::ffi::OsStr>) -> Command {
     if !rustix::process::geteuid().is_root() {

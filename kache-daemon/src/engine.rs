@@ -160,7 +160,7 @@ impl Engine {
         match self.answer(call, waited, start, began) {
             Ok(answer) => answer,
             Err(bypass) => {
-                tracing::info!(%bypass, "bypass");
+                tracing::debug!(%bypass, "bypass");
                 self.stats.bypass(&bypass);
                 let reply = Reply::Exec { reason: bypass.to_string() };
                 call.bypassed(bypass);
@@ -273,7 +273,8 @@ impl Engine {
                     tracing::debug!(krate = %question.compile.crate_name, %key, outcome = outcome.name(), "hit");
                     self.stats.hit(outcome, restored, saved, start.elapsed());
                     if index > 0 {
-                        self.prefer(question, &read.set);
+                        // The set that hit is the first to be tried next time.
+                        self.store.prefer_set(&question.unit, read.set.clone());
                     }
                     question.call.ended(question, Ended::hit(outcome, &held, restored, read));
                     return Ok(Found::Replayed(reply));
@@ -301,13 +302,6 @@ impl Engine {
             Some(ArtifactKey::derive(&read.contents.content, set, &question.roots, &question.compile.diagnostics()))
         };
         sets.iter().filter_map(key).collect()
-    }
-
-    /// The set that hit is the first to be tried next time.
-    fn prefer(&self, question: &Question, set: &InputSet) {
-        if let Err(error) = self.store.publish_set(&question.unit, set.clone()) {
-            tracing::warn!(%error, "input set");
-        }
     }
 
     fn hit_or_verify(&self, found: Found, question: Arc<Question>, start: Instant) -> Answer {

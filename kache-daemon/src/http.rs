@@ -101,7 +101,7 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(front: Arc<Front>, 
         let front = Arc::clone(&front);
         async move {
             Ok::<_, Infallible>(match (request.method(), request.uri().path()) {
-                (&Method::GET, "/v1/events") => history::events(&front),
+                (&Method::GET, "/v1/events") => history::events(&front).await,
                 (&Method::POST, "/v1/sync") => front.sync(request.into_body()).await,
                 (&Method::POST, "/v1/sees") => sees(request.into_body(), peer).await.map(BodyExt::boxed),
                 (method, _) => front.answer(method, request.uri()).await.map(BodyExt::boxed),
@@ -112,15 +112,17 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(front: Arc<Front>, 
 }
 
 impl Front {
-    async fn answer(&self, method: &Method, uri: &Uri) -> Response<Full<Bytes>> {
+    async fn answer(self: &Arc<Self>, method: &Method, uri: &Uri) -> Response<Full<Bytes>> {
         match (method, uri.path()) {
             (&Method::GET, "/healthz") => text(StatusCode::OK, "ok\n"),
-            (&Method::GET, "/v1/stats") => json(&self.stats()),
+            (&Method::GET, "/v1/stats") => self.with_stats(|stats| json(&stats)).await,
             (&Method::POST, "/v1/stats/zero") => {
                 self.engine.stats.zero();
                 text(StatusCode::OK, "zeroed\n")
             }
-            (&Method::GET, "/metrics") => response(StatusCode::OK, "text/plain; version=0.0.4", self.stats().prometheus()),
+            (&Method::GET, "/metrics") => {
+                self.with_stats(|stats| response(StatusCode::OK, "text/plain; version=0.0.4", stats.prometheus())).await
+            }
             (&Method::GET, "/v1/status") => json(&self.status()),
             (&Method::GET, "/v1/why") => history::why(self, uri.query()).await,
             (&Method::GET, "/v1/report") => history::report(self, uri.query()).await,
@@ -144,6 +146,15 @@ impl Front {
                 | "/v1/stop",
             ) => text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n"),
             _ => text(StatusCode::NOT_FOUND, "not found\n"),
+        }
+    }
+
+    /// The counters; the journal's books may be busy, or be read from the disk for the first time.
+    async fn with_stats(self: &Arc<Self>, show: impl FnOnce(Snapshot) -> Response<Full<Bytes>>) -> Response<Full<Bytes>> {
+        let front = Arc::clone(self);
+        match tokio::task::spawn_blocking(move || front.stats()).await {
+            Ok(stats) => show(stats),
+            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
         }
     }
 

@@ -136,6 +136,7 @@ fn run(end: End) -> anyhow::Result<ExitCode> {
     // First: the file may be exchanged for a newer one at any time, and from then on the system tells no usable name.
     let runner = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("kached"));
     let given = service::socket()?;
+    allow_many_files();
     let env = std::env::vars_os().collect::<Environment>();
     let files = Files::from_environment(&env).absolute()?;
     let config = Config::load_files(&files, &env)?;
@@ -181,6 +182,16 @@ fn run(end: End) -> anyhow::Result<ExitCode> {
     // Compiles whose shims are still at work lose their daemon, not their result.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     code
+}
+
+/// Raises the limit of open files to what this process may have: 1024, a usual one, is little for one connection per compiler and per transfer.
+fn allow_many_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum {
+        // macOS refuses no limit at all; then it stays as it is.
+        let _as_it_was = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    }
 }
 
 async fn serve(front: Arc<Front>, given: Option<service::Socket>) -> anyhow::Result<ExitCode> {

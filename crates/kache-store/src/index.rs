@@ -141,9 +141,7 @@ impl Index {
     /// Sets the file aside because of `error`, if that is damage, and begins an empty one.
     pub(crate) fn start_anew(&self, error: StoreError) -> Result<(), OpenError> {
         let StoreError::Index { source, .. } = &error else { return Ok(()) };
-        if let redb::Error::Io(source) = &**source
-            && !is_damage(source)
-        {
+        if !shows_damage(source) {
             return Err(FileError::new("read", &self.path, std::io::Error::other(error)).into());
         }
         self.close();
@@ -172,6 +170,7 @@ fn open_or_set_aside(path: &Path) -> Result<Database, OpenError> {
         Err(Fault::Redb(source)) => match *source {
             redb::Error::Io(source) if !is_damage(&source) => return Err(FileError::new("open", path, source).into()),
             redb::Error::UpgradeRequired(found) => return Err(newer(u32::from(found))),
+            other if !shows_damage(&other) => return Err(FileError::new("open", path, std::io::Error::other(other)).into()),
             _ => {}
         },
         Err(Fault::Row { .. }) => {}
@@ -183,6 +182,17 @@ fn open_or_set_aside(path: &Path) -> Result<Database, OpenError> {
         Err(Fault::Row { table, .. }) => {
             Err(OpenError::Corrupt { path: path.to_owned(), source: Box::new(redb::Error::Corrupted(table.to_owned())) })
         }
+    }
+}
+
+/// Whether the file is to blame: it holds what was never written there. Everything else (no space, another program that has it open) passes.
+fn shows_damage(error: &redb::Error) -> bool {
+    use redb::Error;
+    match error {
+        Error::Io(source) => is_damage(source),
+        Error::Corrupted(_) | Error::TableTypeMismatch { .. } | Error::TypeDefinitionChanged { .. } => true,
+        Error::TableIsMultimap(_) | Error::TableIsNotMultimap(_) => true,
+        _ => false,
     }
 }
 

@@ -24,6 +24,8 @@ use std::time::Duration;
 
 /// How long a change may wait for company before it is made durable.
 const COMMIT_DELAY: Duration = Duration::from_millis(200);
+/// How long nothing is tried after a failure: each takes opening the index again with it.
+const REST: Duration = Duration::from_secs(10);
 /// How long "used now" may wait.
 const USES_DELAY: Duration = Duration::from_secs(30);
 
@@ -98,6 +100,11 @@ impl Keeper {
         self.collecting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Lets some time pass, unless the store closes.
+    fn rest(&self) {
+        drop(self.bell.wait_timeout_while(self.desk(), REST, |desk| !desk.stop));
+    }
+
     /// Sleeps until there is something to do and it has had time to gather. False when the store closes.
     fn wait(&self) -> bool {
         let mut desk = self.desk();
@@ -128,10 +135,13 @@ pub(crate) fn start(inner: &Arc<Inner>) -> io::Result<JoinHandle<()>> {
             if std::mem::take(&mut inner.keeper.desk().sweep) {
                 inner.sweep_orphans();
             }
-            // What fails here (a full disk) stays visible in memory and is tried again with the next change.
-            drop(inner.settle());
+            // What fails here (a full disk) stays visible in memory and is tried again with the next change, after a while.
+            let mut settled = inner.settle();
             if std::mem::take(&mut inner.keeper.desk().gc) && inner.gc(GcLimit { max_bytes: inner.max_bytes(), max_age: None }).is_ok() {
-                drop(inner.settle());
+                settled = inner.settle();
+            }
+            if settled.is_err() {
+                inner.keeper.rest();
             }
         }
     })

@@ -361,9 +361,12 @@ impl Inner {
         {
             let mut shelf = self.shelf();
             fresh.keep_pins_of(&mut shelf);
+            let lost = shelf.has_blobs_beyond(&fresh);
             *shelf = fresh;
             drop(shelf);
-            self.keeper.want_sweep();
+            if lost {
+                self.keeper.want_sweep();
+            }
         }
     }
 

@@ -6,6 +6,8 @@
 use crate::Store;
 use crate::error::StoreError;
 use crate::index::{Fault, MEMOS, OUTPUT_AGES, OUTPUTS};
+use crate::publish::prefer_sets;
+use kache_model::{InputSet, UnitKey};
 use redb::{ReadableTable, ReadableTableMetadata, WriteTransaction};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -30,6 +32,8 @@ pub(crate) struct Queue {
 pub(crate) struct Batch {
     outputs: Rows,
     memos: Rows,
+    /// Input sets that hit, in their order.
+    preferred: Vec<(UnitKey, InputSet)>,
 }
 
 impl Queue {
@@ -40,6 +44,10 @@ impl Queue {
 
     pub(crate) fn end_writing(&mut self) {
         self.writing = Arc::default();
+    }
+
+    pub(crate) fn prefer(&mut self, unit: UnitKey, set: InputSet) {
+        self.waiting.preferred.push((unit, set));
     }
 
     fn find(&self, rows: impl Fn(&Batch) -> &Rows, name: &str) -> Option<Vec<u8>> {
@@ -84,6 +92,7 @@ pub(crate) fn write_queue(transaction: &WriteTransaction, batch: &Batch) -> Resu
     for (name, value) in &batch.memos {
         memos.insert(name.as_str(), value.as_slice())?;
     }
+    prefer_sets(transaction, &batch.preferred)?;
     write_outputs(transaction, &batch.outputs, MAX_OUTPUTS)
 }
 

@@ -54,19 +54,22 @@ impl Store {
         Ok(())
     }
 
-    /// Adds an input set to a unit that has artifacts, or moves one that it has to the front. Does nothing for other units.
-    ///
-    /// # Errors
-    /// What the index said.
-    pub fn publish_set(&self, unit: &UnitKey, set: InputSet) -> Result<(), StoreError> {
-        let _writer = self.0.writer();
-        self.0.write(|transaction| {
-            if transaction.open_table(UNITS)?.get(unit.0.as_bytes())?.is_some() {
-                put_set(transaction, unit, &set)?;
-            }
-            Ok(())
-        })
+    /// Adds an input set to a unit that has artifacts, or moves one that it has to the front. Does nothing for other units. It is a hint, so it is
+    /// left with the keeper: a hit doesn't wait for the index, which may be on its way to the disk.
+    pub fn prefer_set(&self, unit: &UnitKey, set: InputSet) {
+        self.0.keeper.enqueue(|queue| queue.prefer(*unit, set));
     }
+}
+
+/// Puts the sets in front, the last one first.
+pub(crate) fn prefer_sets(transaction: &WriteTransaction, preferred: &[(UnitKey, InputSet)]) -> Result<(), Fault> {
+    let units = transaction.open_table(UNITS)?;
+    for (unit, set) in preferred {
+        if units.get(unit.0.as_bytes())?.is_some() {
+            put_set(transaction, unit, set)?;
+        }
+    }
+    Ok(())
 }
 
 impl Inner {

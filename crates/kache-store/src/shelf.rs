@@ -91,6 +91,11 @@ impl Shelf {
         self.pins = std::mem::take(&mut other.pins);
     }
 
+    /// Whether it has blobs that `other` hasn't.
+    pub(crate) fn has_blobs_beyond(&self, other: &Self) -> bool {
+        self.blobs.keys().any(|id| !other.blobs.contains_key(id))
+    }
+
     pub(crate) fn artifact(&self, key: &ArtifactKey) -> Option<&Entry> {
         self.artifacts.get(key)
     }

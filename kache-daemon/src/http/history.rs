@@ -59,8 +59,12 @@ fn answered<T: Serialize>(found: Result<Option<T>, tokio::task::JoinError>, none
     }
 }
 
-pub(super) fn events(front: &Front) -> Response<BoxBody<Bytes, Infallible>> {
-    let listener = front.engine.journal.listen();
+pub(super) async fn events(front: &Front) -> Response<BoxBody<Bytes, Infallible>> {
+    let journal = Arc::clone(&front.engine.journal);
+    let listener = match tokio::task::spawn_blocking(move || journal.listen()).await {
+        Ok(listener) => listener,
+        Err(error) => return text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")).map(BodyExt::boxed),
+    };
     let frames = futures_util::stream::unfold(listener, async |mut listener| {
         let event = listener.next().await?;
         Some((Ok(Frame::data(event)), listener))

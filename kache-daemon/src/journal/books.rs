@@ -16,9 +16,9 @@ use std::sync::{Arc, Weak};
 const OF_ONE: usize = 8;
 const IN_ALL: usize = 32;
 
-/// Records that are remembered: of one build, and in all. One takes some kilobytes, most of which equal builds share.
+/// Records that are remembered: of one build, and in all. One takes up to 8 KB, most of which equal builds share.
 const RECORDS_OF_ONE: usize = 5_000;
-const RECORDS: usize = 20_000;
+const RECORDS: usize = 8_000;
 
 /// See the module.
 #[derive(Debug)]
@@ -69,6 +69,7 @@ impl Books {
             self.builds.push(build);
         }
         self.builds.sort_by_key(|build| build.id);
+        self.forget_what_is_too_much(None);
     }
 
     /// The builds, oldest first.
@@ -173,18 +174,29 @@ impl Books {
         let (id, dir) = (build.id, build.dir.clone());
         self.builds.push(build);
         self.builds.sort_by_key(|build| build.id);
-        let mut of_one = self.builds.iter().filter(|build| build.dir == dir).map(|build| build.id).rev();
-        let records: usize = self.builds.iter().map(|build| build.records.len()).sum();
-        let oldest = self.builds.first().map(|build| build.id);
-        let too_much = self.builds.len() > IN_ALL || records > RECORDS;
-        if let Some(gone) = of_one.nth(OF_ONE).or_else(|| oldest.filter(|_| too_much)).filter(|gone| *gone != id) {
-            self.builds.retain(|build| build.id != gone);
-            self.unwritten.remove(&gone);
-            self.shelf.remove(gone);
-            self.seen.retain(|_, seen| seen.strong_count() > 0);
+        let too_many_of_one = self.builds.iter().filter(|build| build.dir == dir).map(|build| build.id).rev().nth(OF_ONE);
+        if let Some(gone) = too_many_of_one.filter(|gone| *gone != id) {
+            self.forget(gone);
         }
+        self.forget_what_is_too_much(Some(id));
         // A clock that was set back may have put it elsewhere than last.
         self.builds.iter().position(|build| build.id == id).unwrap_or(0)
+    }
+
+    /// Lets the oldest builds go until the bounds hold. `but`: a build that stays.
+    fn forget_what_is_too_much(&mut self, but: Option<u64>) {
+        let too_much = |builds: &[Build]| builds.len() > IN_ALL || builds.iter().map(|build| build.records.len()).sum::<usize>() > RECORDS;
+        while too_much(&self.builds) {
+            let Some(gone) = self.builds.iter().map(|build| build.id).find(|id| Some(*id) != but) else { return };
+            self.forget(gone);
+        }
+    }
+
+    fn forget(&mut self, gone: u64) {
+        self.builds.retain(|build| build.id != gone);
+        self.unwritten.remove(&gone);
+        self.shelf.remove(gone);
+        self.seen.retain(|_, seen| seen.strong_count() > 0);
     }
 
     fn has_room(&mut self, at: usize) -> bool {
@@ -229,5 +241,64 @@ impl Books {
         }
         self.seen.insert(key, Arc::downgrade(&seen));
         seen
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kache_journal::{Kind, Moved};
+    use kache_model::Outcome;
+
+    fn build(id: u64, records: usize) -> Build {
+        let record = Record {
+            number: 0,
+            package: "p".into(),
+            crate_name: "p".into(),
+            kind: Kind::Lib,
+            check: false,
+            outcome: Outcome::Miss,
+            bypass: None,
+            began_micros: 0,
+            ended_micros: 0,
+            rustc_millis: 0,
+            restored: Moved::default(),
+            seen: None,
+            key: None,
+            kept: Kept::No,
+            removal: None,
+        };
+        Build {
+            id,
+            dir: id.to_string(),
+            command: String::new(),
+            began_millis: 0,
+            wall_micros: 0,
+            running: false,
+            records: vec![record; records],
+            left_out: 0,
+        }
+    }
+
+    fn records(books: &Books) -> usize {
+        books.builds().iter().map(|build| build.records.len()).sum()
+    }
+
+    #[test]
+    fn bounds_hold_after_loading_and_after_a_large_build_and_on_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let shelf = || Shelf::below(dir.path());
+        (1..=40).for_each(|id| shelf().write(&build(id, 1_000)));
+        let mut books = Books::new(shelf());
+        books.load();
+        assert_eq!((books.builds().len(), records(&books)), (RECORDS / 1_000, RECORDS));
+        assert_eq!(shelf().read().len(), books.builds().len());
+        books.begin(build(50, RECORDS_OF_ONE));
+        books.begin(build(51, 0));
+        assert!(records(&books) <= RECORDS && books.builds().len() <= IN_ALL);
+        assert_eq!(books.last().map(|build| build.id), Some(51));
+        // By a clock that was set back.
+        let at = books.begin(build(3, RECORDS_OF_ONE));
+        assert_eq!((books.builds()[at].id, records(&books)), (3, RECORDS_OF_ONE));
     }
 }

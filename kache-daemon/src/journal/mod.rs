@@ -112,8 +112,10 @@ impl Journal {
 
     /// The last invocations of a crate, explained; `None` if it is unknown.
     pub(crate) fn why(&self, name: &str) -> Option<WhyCrate> {
+        // Before the books are taken: it reads every artifact, and notes would wait.
+        let stored = self.stored(name);
         let books = self.up_to_date();
-        let why = WhyCrate::of(&History::new(books.builds()), name, INVOCATIONS, &|| self.stored(name));
+        let why = WhyCrate::of(&History::new(books.builds()), name, INVOCATIONS, &|| stored.clone());
         (!why.invocations.is_empty()).then_some(why)
     }
 
@@ -180,7 +182,8 @@ impl Journal {
     /// Until there is something to do: at once if there is, after a while if a Cargo is at work or somebody listens.
     fn sleep(&self) {
         let mut waiting = self.waiting();
-        if std::mem::take(&mut waiting.ended) || !waiting.notes.is_empty() {
+        // Under the lock that `close` rings the bell with: either it is seen here, or the bell is heard.
+        if std::mem::take(&mut waiting.ended) || !waiting.notes.is_empty() || self.stopped.load(Ordering::Relaxed) {
             return;
         }
         waiting.asleep = true;

@@ -96,10 +96,15 @@ fn both_pipes(world: &World) {
 }
 
 fn killed_rustc(world: &World) {
-    let daemon = world.compile(plan());
-    let output = world.call("kill -9 $$").output().unwrap();
-    assert_eq!(output.status.signal(), Some(9));
-    assert_eq!(daemon.join().unwrap().status, Status::Signal(9));
+    // Kill, broken pipe, and those by which a program dies that runs out of its stack or out of its files.
+    for (name, number) in [("KILL", 9), ("PIPE", 13), ("SEGV", 11), ("BUS", 7), ("ABRT", 6)] {
+        let number = if name == "BUS" && !cfg!(target_os = "linux") { 10 } else { number };
+        let daemon = world.compile(plan());
+        let output = world.call(&format!("ulimit -c 0; kill -{name} $$")).output().unwrap();
+        assert_eq!(output.status.signal(), Some(number));
+        assert_eq!(daemon.join().unwrap().status, Status::Signal(number));
+        fs::remove_file(world.socket()).unwrap();
+    }
 }
 
 fn rustc_dies_with_its_wrapper(world: &World) {

@@ -130,11 +130,24 @@ fn end_like(status: Status) -> ExitCode {
         Status::Signal(number) => {
             if let Some(signal) = Signal::from_named_raw(number) {
                 let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+                restore_default_action(number);
                 let _ = kill_process(getpid(), signal);
             }
             exit_code(128 + number)
         }
     }
+}
+
+/// Takes back what std has set up: it ignores SIGPIPE, and looks at SIGSEGV and SIGBUS first.
+#[expect(unsafe_code, reason = "neither std nor rustix has a call for it")]
+fn restore_default_action(number: i32) {
+    use std::ffi::c_int;
+    const DEFAULT: usize = 0;
+    unsafe extern "C" {
+        fn signal(number: c_int, action: usize) -> usize;
+    }
+    // SAFETY: as POSIX has it. The default action runs no code of ours, and this process is about to end.
+    unsafe { signal(number, DEFAULT) };
 }
 
 /// The socket that the front left open for us, no longer to be inherited. `None` if the number isn't that of a socket.

@@ -61,17 +61,33 @@ fn remembered_things_are_recalled_at_once_and_after_a_flush() {
 fn newest_or_last_used_input_set_comes_first_and_few_are_kept() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    store.publish_set(&unit("a"), set("unknown unit")).unwrap();
+    store.prefer_set(&unit("a"), set("unknown unit"));
+    store.flush().unwrap();
     assert_eq!(store.input_sets(&unit("a")).unwrap(), []);
     publish(&store, "a", &[b"one"]);
     for index in 0..10 {
-        store.publish_set(&unit("a"), set(&index.to_string())).unwrap();
+        store.prefer_set(&unit("a"), set(&index.to_string()));
     }
+    store.flush().unwrap();
     let sets = store.input_sets(&unit("a")).unwrap();
     assert_eq!((sets.len(), &sets[0]), (MAX_SETS, &set("9")));
-    store.publish_set(&unit("a"), set("5")).unwrap();
+    store.prefer_set(&unit("a"), set("5"));
+    store.flush().unwrap();
     let sets = store.input_sets(&unit("a")).unwrap();
     assert_eq!((sets.len(), &sets[0], &sets[1]), (MAX_SETS, &set("5"), &set("9")));
+}
+
+#[test]
+fn an_index_that_another_program_has_open_is_an_error_and_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    let index = dir.path().join("index-v1.redb");
+    let other = redb::Database::open(&index).unwrap();
+    let error = Store::open(dir.path(), Options { max_bytes: 1 }).unwrap_err();
+    assert!(matches!(&error, OpenError::Io(error) if error.path == index), "{error:?}");
+    drop(other);
+    drop(open(dir.path()));
+    assert!(!std::fs::read_dir(dir.path()).unwrap().any(|entry| entry.unwrap().file_name().to_string_lossy().contains("corrupt")));
 }
 
 #[test]
