@@ -60,12 +60,14 @@ pub(crate) fn shares_our_files(pid: u32) -> bool {
     ours.is_none() || world(&pid.to_string()) == *ours
 }
 
-/// Device and inode of a process's mount namespace and of its root directory.
-type World = [(u64, u64); 2];
+/// The name of a process's mount namespace, and device and inode of its root directory.
+type World = (PathBuf, u64, u64);
 
+/// Some 6 µs. (A `stat` of the namespace instead of its link takes several times that.)
 fn world(process: &str) -> Option<World> {
-    let look = |name| std::fs::metadata(format!("/proc/{process}/{name}")).ok().map(|found| (found.dev(), found.ino()));
-    Some([look("ns/mnt")?, look("root")?])
+    let namespace = std::fs::read_link(format!("/proc/{process}/ns/mnt")).ok()?;
+    let root = std::fs::metadata(format!("/proc/{process}/root")).ok()?;
+    Some((namespace, root.dev(), root.ino()))
 }
 
 /// Ended, but nobody has asked how.

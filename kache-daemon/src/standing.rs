@@ -4,13 +4,14 @@
 //! cache directory was emptied stores nothing any more. Both end in an orderly way, and the next build, or `kache start`, begins anew.
 
 use crate::http::Front;
+use crate::log;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How often it is looked: two calls of `stat`.
+/// How often it is looked: some calls of `stat`.
 const EVERY: Duration = Duration::from_secs(1);
 
 /// The file of a socket that this process has bound.
@@ -48,11 +49,14 @@ fn id(path: &Path) -> Option<(u64, u64)> {
 pub(crate) async fn watch(front: Arc<Front>, bound: Option<Bound>) {
     loop {
         tokio::time::sleep(EVERY).await;
-        let (looked_for, engine) = (bound.clone(), Arc::clone(&front.engine));
-        let look = move || match looked_for {
-            Some(bound) if bound.is_lost() => Some("the socket's file is gone"),
-            _ if !engine.store.is_in_place() => Some("the cache directory was removed or emptied"),
-            _ => None,
+        let (looked_for, looking) = (bound.clone(), Arc::clone(&front));
+        let look = move || {
+            log::keep_bounded(&looking.cache_dir);
+            match looked_for {
+                Some(bound) if bound.is_lost() => Some("the socket's file is gone"),
+                _ if !looking.engine.store.is_in_place() => Some("the cache directory was removed or emptied"),
+                _ => None,
+            }
         };
         if let Ok(Some(why)) = tokio::task::spawn_blocking(look).await {
             tracing::warn!("{why}: kached ends");

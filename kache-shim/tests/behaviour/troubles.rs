@@ -5,7 +5,7 @@ use crate::{Case, say};
 use kache_proto::{Reply, wire};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
 use std::fs;
-use std::io::{ErrorKind, Read, Write};
+use std::io::ErrorKind;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::Command;
 use std::time::Duration;
@@ -165,6 +165,7 @@ fn slow_after_the_first_byte(world: &World) {
 /// Whoever begins to listen counts, so a thread that has become another user does.
 #[cfg(target_os = "linux")]
 fn another_user(world: &World) {
+    use std::io::{Read as _, Write as _};
     if !rustix::process::geteuid().is_root() {
         say("skipped: only root can be another user");
         return;
