@@ -80,7 +80,7 @@ fn arguments_in_a_file_are_expanded() {
 }
 
 /// A program that prints what a C function says; the function's archive is found by flags of the test's choice.
-fn with_archive(machine: &Machine) -> Project {
+pub(crate) fn with_archive(machine: &Machine) -> Project {
     samples::program(
         machine.path("a"),
         "unsafe extern \"C\" { fn number() -> i32; }\nfn main() { println!(\"{}\", unsafe { number() }); }\n",

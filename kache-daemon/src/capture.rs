@@ -17,12 +17,13 @@ use crate::restore::{detach, interface};
 use crate::sources::{Contents, NotStored, Observed, Read};
 use kache_journal::Kept;
 use kache_model::artifact::DepInfoText;
-use kache_model::{Artifact, ArtifactKey, FileStamp, InputSet, Mentions, Output, PortablePath, Role, Spelling};
+use kache_model::{Artifact, ArtifactKey, FileStamp, InputSet, Mentions, Output, Role, Spelling};
 use kache_proto::Report;
 use kache_rustc::dep_info;
 use kache_rustc::scan::Scanner;
-use kache_rustc::{Expected, NativeLibrary, Shape, streams};
+use kache_rustc::{Expected, Shape, streams};
 use kache_store::{Capture, Publication, StagedBlob};
+use std::collections::HashMap;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
@@ -36,6 +37,8 @@ pub(crate) struct Captured {
     observed: Observed,
     dep_info: Option<DepInfoText>,
     outputs: Vec<Taken>,
+    /// Members that bundled archives bring into a library.
+    bundled: Vec<String>,
     /// Held until the artifact can be found, so that whoever asks for it waits.
     _lease: Lease,
     mentions: Mentions,
@@ -53,7 +56,7 @@ impl Captured {
 
     /// What it was compiled from.
     pub(crate) fn read(&self) -> Read {
-        let Observed { set, contents, digests, values, paths: _ } = self.observed.clone();
+        let Observed { set, contents, digests, values, .. } = self.observed.clone();
         Read { set: InputSet { noisy: streams::has_diagnostics(&self.report.stderr), ..set }, digests, values, contents }
     }
 }
@@ -123,6 +126,7 @@ impl Engine {
             return Err(NotStored::NoDepInfo("rustc wrote none".into()));
         }
         let observed = self.confirmed(question, dep_info.as_ref().map(|dep_info| dep_info.text.as_slice()))?;
+        let bundled = bundled(question, &observed);
         for taken in &mut outputs {
             if !can_wait(question, taken.expected.role) {
                 taken.blob = Some(self.take(question, taken, &taken.path)?);
@@ -137,6 +141,7 @@ impl Engine {
             observed,
             dep_info,
             outputs,
+            bundled,
             mentions,
             _lease: lease,
             continued_session,
@@ -154,7 +159,7 @@ impl Engine {
                 continue;
             }
             let bytes = taken.blob.as_ref().map(|scanned| scanned.blob.id().0);
-            let origin = question.origin(observed.contents, interface, mentions);
+            let origin = question.origin(observed.contents, interface, mentions, &observed.linked);
             self.outputs.remember(&self.store, &taken.path, taken.stamp, bytes, origin);
         }
     }
@@ -184,8 +189,19 @@ impl Engine {
 
     /// The second half: hash the rest, decide whether the result is portable, publish.
     pub(crate) fn publish(&self, captured: Captured) -> Result<(ArtifactKey, Kept), NotStored> {
-        let Captured { question, report, observed, dep_info, outputs, mentions, _lease: lease, continued_session, status, _storing } =
-            captured;
+        let Captured {
+            question,
+            report,
+            observed,
+            dep_info,
+            outputs,
+            bundled,
+            mentions,
+            _lease: lease,
+            continued_session,
+            status,
+            _storing,
+        } = captured;
         let mut blobs = Vec::with_capacity(outputs.len());
         let mut listed = Vec::with_capacity(outputs.len());
         let mut kept = Kept::Stored;
@@ -195,7 +211,7 @@ impl Engine {
                 None => self.take(&question, &taken, &by_descriptor(&taken))?,
             };
             if taken.expected.role == Role::Rlib {
-                audit(&question, &taken, &observed)?;
+                audit(&question, &taken, &bundled)?;
             }
             if let Some(root) = &scanned.spells {
                 tracing::info!(krate = %question.compile.crate_name, output = %taken.expected.name, %root, "bound: the output spells a path");
@@ -210,7 +226,7 @@ impl Engine {
             });
             blobs.push(scanned.blob);
         }
-        let Observed { mut set, contents: Contents { content, .. }, .. } = observed;
+        let Observed { mut set, contents: Contents { content, .. }, linked, .. } = observed;
         let bound = kept != Kept::Stored;
         set.bound = bound;
         set.noisy = streams::has_diagnostics(&report.stderr);
@@ -234,6 +250,7 @@ impl Engine {
             bound,
             mentions,
             runs_macros: question.closure.runs_macros,
+            linked,
         };
         let bucket = self.bucket().filter(|bucket| bucket.takes_uploads() && !bound && !continued_session);
         if let Some(bucket) = self.bucket() {
@@ -269,15 +286,39 @@ fn stored_name(question: &Question, name: String) -> String {
     String::from_utf8(question.compile.hide_name(name.into_bytes())).unwrap_or_default()
 }
 
-/// `#[link(kind = "static")]` bundles a library that no argument names; its members show in the archive.
-fn audit(question: &Question, taken: &Taken, observed: &Observed) -> Result<(), NotStored> {
-    let is_archive = |file: &PortablePath| file.0.ends_with(".a");
-    if observed.set.files.iter().any(is_archive) || question.compile.wants().libraries.iter().any(NativeLibrary::bundled) {
-        return Ok(());
+/// The members that a library's archive may hold beside its own: those of the archives that options and sources name. A build directory may be
+/// gone before the library is published, so they are read before.
+fn bundled(question: &Question, observed: &Observed) -> Vec<String> {
+    if !question.compile.expected_outputs().iter().any(|output| output.role == Role::Rlib) {
+        return Vec::new();
     }
+    let wants = question.compile.wants();
+    let names = wants.libraries.iter().filter(|library| library.bundled()).flat_map(|library| library.file_names(&["a"]));
+    let by_option = names.filter_map(|name| wants.native_dirs.iter().map(|dir| dir.join(&name)).find(|path| path.is_file()));
+    let by_source = observed.paths.iter().filter(|path| path.extension().is_some_and(|end| end == "a")).cloned();
+    let mut paths: Vec<PathBuf> = by_option.chain(by_source).collect();
+    paths.sort();
+    paths.dedup();
+    let mut members = Vec::new();
+    for path in paths {
+        // What isn't an archive explains nothing.
+        members.extend(archive::members(&path).unwrap_or_default());
+        // With some modifiers the archive goes in as it is.
+        members.extend(path.file_name().map(|name| name.to_string_lossy().into_owned()));
+    }
+    members
+}
+
+/// `#[link(kind = "static")]` bundles a library that no argument names; its members show in the archive, one by one.
+fn audit(question: &Question, taken: &Taken, bundled: &[String]) -> Result<(), NotStored> {
     let members = archive::members(&by_descriptor(taken)).map_err(|source| NotStored::Read { path: taken.path.clone(), source })?;
     let own = |name: &String| name == "lib.rmeta" || (name.starts_with(&*question.compile.crate_name) && name.ends_with(".rcgu.o"));
-    match members.into_iter().find(|name| !own(name)) {
+    let mut explained: HashMap<&str, usize> = HashMap::new();
+    for name in bundled {
+        *explained.entry(name).or_default() += 1;
+    }
+    let mut explains = |name: &String| explained.get_mut(name.as_str()).filter(|left| **left > 0).map(|left| *left -= 1).is_some();
+    match members.into_iter().find(|name| !own(name) && !explains(name)) {
         None => Ok(()),
         Some(member) => Err(NotStored::Unexplained(format!("{}({member})", taken.expected.name))),
     }

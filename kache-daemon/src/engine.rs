@@ -25,6 +25,7 @@ use crate::lease::{Lease, Leases, Waited, Waiter};
 use crate::leftovers::Leftovers;
 use crate::linker::Linkers;
 use crate::load::{Load, Running};
+use crate::natives::Natives;
 use crate::outputs::{Origin, Outputs};
 use crate::process;
 use crate::queries::Queries;
@@ -57,6 +58,7 @@ pub(crate) struct Engine {
     pub(crate) files: Files,
     pub(crate) outputs: Outputs,
     pub(crate) linkers: Linkers,
+    pub(crate) natives: Natives,
     pub(crate) stats: Stats,
     /// What every invocation came to, for people.
     pub(crate) journal: Arc<Journal>,
@@ -121,6 +123,7 @@ impl Engine {
             files: Files::default(),
             outputs: Outputs::default(),
             linkers: Linkers::default(),
+            natives: Natives::default(),
             stats: Stats::new(),
             journal,
             leases: Leases::default(),

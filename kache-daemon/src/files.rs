@@ -90,10 +90,10 @@ pub(crate) fn changed_since(ctime: i128, began: i128) -> bool {
     if is_coarse(ctime) { ctime + COARSE_NANOS > began } else { ctime > began }
 }
 
-/// Whether the file could change once more, at `now` or later, without another stamp.
-fn is_racy(stamp: &FileStamp, now: i128) -> bool {
+/// Whether the file can't change once more, at `now` or later, without another stamp.
+pub(crate) fn settled(stamp: &FileStamp, now: i128) -> bool {
     let blur = if is_coarse(stamp.ctime) { COARSE_NANOS } else { RACY_NANOS };
-    stamp.ctime.max(stamp.mtime) + blur >= now
+    stamp.ctime.max(stamp.mtime) + blur < now
 }
 
 /// The memo. Cheap to share; one per daemon.
@@ -124,7 +124,7 @@ impl Files {
         if after != stamp {
             return Err(io::Error::other("changed while it was read"));
         }
-        if !is_racy(&stamp, began) {
+        if settled(&stamp, began) {
             let mut memo = self.lock();
             if memo.len() >= MAX_FILES {
                 memo.clear();
@@ -192,7 +192,7 @@ mod tests {
         let began = 1_000 * SECOND + 300_000_000;
         let check = |ctime: i128, changed: bool, racy: bool| {
             let stamp = FileStamp { device: 1, inode: 1, size: 1, mtime: ctime, ctime, btime: 0 };
-            assert_eq!((changed_since(ctime, began), is_racy(&stamp, began)), (changed, racy), "{ctime}");
+            assert_eq!((changed_since(ctime, began), !settled(&stamp, began)), (changed, racy), "{ctime}");
         };
         check(began + 1, true, true);
         check(began - 1, false, true);

@@ -62,7 +62,7 @@ impl InFlights {
         let mut scanner = Scanner::new(&flight.question.roots);
         scanner.push(&metadata);
         let mentions = engine.exported_mentions(&flight.question, &observed, scanner.finish().mentions);
-        let origin = flight.question.origin(observed.contents, Some(Digest::of(&metadata)), mentions);
+        let origin = flight.question.origin(observed.contents, Some(Digest::of(&metadata)), mentions, &observed.linked);
         *known = Some((stamp, origin.clone()));
         Some(origin)
     }

@@ -3,18 +3,19 @@
 //! Promise: two machines whose links could differ have different identities, and a linker that can't be asked has none: the unit is then
 //! bypassed, so two machines that both fail to ask never agree by accident.
 //!
-//! Asking is done as with gcc and clang (`-print-file-name`, `-print-prog-name`), once per driver and search path, and remembered
-//! for as long as every file found keeps its stamp.
+//! Asking is done as with gcc and clang (`-print-file-name`, `-print-prog-name`, `-print-search-dirs`), once per driver and search path, and
+//! remembered for as long as every file found and every directory searched keeps its stamp, and programs are found along `PATH` where they were.
+//! A driver that is a script and can't be asked may start anything.
 
-use crate::files::{self, Files};
+use crate::files::{self, Files, Found};
 use crate::spawn;
 use crate::toolchain::resolve;
 use kache_model::{Digest, Encoder, FileStamp};
 use kache_rustc::Env;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a C-like driver adds to a link by itself, on GNU and musl systems. Those that a system lacks are left out.
 const PARTS: [&str; 22] = [
@@ -45,75 +46,156 @@ const PARTS: [&str; 22] = [
 /// Variables that change where a driver looks.
 const ASKED_WITH: [&str; 6] = ["PATH", "LIBRARY_PATH", "COMPILER_PATH", "GCC_EXEC_PREFIX", "SDKROOT", "HOME"];
 
-#[derive(Clone, Debug)]
-struct Known {
-    identity: Digest,
+/// A linker, identified.
+#[derive(Debug)]
+pub(crate) struct Linker {
+    /// Digest of everything that makes it what it is.
+    pub(crate) identity: Digest,
+    /// Where it looks for libraries by itself, in order.
+    pub(crate) library_dirs: Vec<PathBuf>,
+    /// The files that the identity was made from, with their stamps.
     parts: Vec<(PathBuf, FileStamp)>,
+    /// Programs that are found along `PATH`, and where.
+    programs: Vec<(PathBuf, PathBuf)>,
+    /// The directories that were searched: what appears in one may be found in another's place.
+    searched: Vec<(PathBuf, Option<FileStamp>)>,
+}
+
+impl Linker {
+    fn is_fresh(&self, env: &Env, cwd: &Path) -> bool {
+        self.parts.iter().all(|(path, stamp)| files::stamp(path).is_ok_and(|now| now == *stamp))
+            && self.programs.iter().all(|(name, found)| resolve(name, env, cwd) == *found)
+            && self.searched.iter().all(|(path, stamp)| directory(path) == *stamp)
+    }
 }
 
 /// The linkers that are known.
 #[derive(Debug, Default)]
-pub(crate) struct Linkers(Mutex<HashMap<Digest, Known>>);
+pub(crate) struct Linkers(Mutex<HashMap<Digest, Arc<Linker>>>);
 
 impl Linkers {
-    /// The identity of the link that `program` (or `cc`) would do. `None` if it can't be asked.
-    pub(crate) fn identify(&self, program: Option<&Path>, fuse_ld: Option<&str>, env: &Env, cwd: &Path, files: &Files) -> Option<Digest> {
+    /// What `program` (or `cc`) would link with. `chosen` is `-fuse-ld=` or a path. `None` if it can't be asked.
+    pub(crate) fn identify(
+        &self,
+        program: Option<&Path>,
+        chosen: Option<&str>,
+        env: &Env,
+        cwd: &Path,
+        files: &Files,
+    ) -> Option<Arc<Linker>> {
         let driver = resolve(program.unwrap_or(Path::new("cc")), env, cwd);
         let mut encoder = Encoder::new("kache.linker.question.v1");
-        encoder.field("driver", driver.as_os_str().as_encoded_bytes()).optional("fuse", fuse_ld.map(str::as_bytes));
+        encoder.field("driver", driver.as_os_str().as_encoded_bytes()).optional("fuse", chosen.map(str::as_bytes));
         for name in ASKED_WITH {
             encoder.optional(name, env.get(name).map(str::as_bytes));
         }
         let question = encoder.finish();
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = known.get(&question)
-            && known.parts.iter().all(|(path, stamp)| files::stamp(path).is_ok_and(|now| now == *stamp))
+            && known.is_fresh(env, cwd)
         {
-            return Some(known.identity);
+            return Some(Arc::clone(known));
         }
         // The lock is held while asking: the first hundred units of a build ask at once, and one answer serves all.
-        let found = probe(&driver, fuse_ld, env, cwd, files)?;
-        known.insert(question, found.clone());
-        Some(found.identity)
-    }
-
-    /// Where the driver finds a library of the system, for `-l NAME`.
-    pub(crate) fn find_library(program: Option<&Path>, file_name: &str, env: &Env, cwd: &Path) -> Option<PathBuf> {
-        let driver = resolve(program.unwrap_or(Path::new("cc")), env, cwd);
-        ask(&driver, &format!("-print-file-name={file_name}"), env, cwd).map(PathBuf::from).filter(|path| path.is_absolute())
+        let began = files::now();
+        let found = Arc::new(Probe { driver: &driver, env, cwd, files }.run(chosen)?);
+        if found.searched.iter().all(|(_, stamp)| stamp.is_none_or(|stamp| files::settled(&stamp, began))) {
+            known.insert(question, Arc::clone(&found));
+        }
+        Some(found)
     }
 }
 
-fn probe(driver: &Path, fuse_ld: Option<&str>, env: &Env, cwd: &Path, files: &Files) -> Option<Known> {
-    let mut parts = Vec::new();
-    let mut encoder = Encoder::new("kache.linker.v1");
-    let mut add = |name: &str, path: &Path| -> Option<()> {
-        let (stamp, digest) = files.digest(path).ok()??;
-        encoder.field("part", name.as_bytes()).field("bytes", digest.as_bytes());
-        parts.push((path.to_owned(), stamp));
-        Some(())
-    };
-    add("driver", driver)?;
-    // A driver that doesn't know the question is a linker itself (ld, rust-lld): its own bytes are its identity.
-    if ask(driver, "-print-prog-name=ld", env, cwd).is_some() {
-        let chosen = fuse_ld.map(|name| format!("-print-prog-name=ld.{name}"));
-        for question in ["-print-prog-name=ld", "-print-prog-name=collect2"].into_iter().chain(chosen.as_deref()) {
-            if let Some(answer) = ask(driver, question, env, cwd) {
-                add(question, &resolve(Path::new(&answer), env, cwd));
+/// The stamp of a directory, if there is one.
+fn directory(path: &Path) -> Option<FileStamp> {
+    files::look(path).ok().flatten().and_then(Found::stamp)
+}
+
+struct Probe<'a> {
+    driver: &'a Path,
+    env: &'a Env,
+    cwd: &'a Path,
+    files: &'a Files,
+}
+
+impl Probe<'_> {
+    fn run(&self, chosen: Option<&str>) -> Option<Linker> {
+        let (mut parts, mut programs) = (Vec::new(), Vec::new());
+        let mut encoder = Encoder::new("kache.linker.v2");
+        let mut add = |name: &str, path: &Path| -> Option<()> {
+            let (stamp, digest) = self.files.digest(path).ok()??;
+            encoder.field("part", name.as_bytes()).field("bytes", digest.as_bytes());
+            parts.push((path.to_owned(), stamp));
+            Some(())
+        };
+        add("driver", self.driver)?;
+        let path = chosen.filter(|chosen| chosen.contains('/'));
+        if let Some(path) = path {
+            add("chosen", &self.cwd.join(path))?;
+        }
+        let answers = self.ask("-print-prog-name=ld").is_some();
+        // A driver that doesn't know the question is a linker itself (ld, rust-lld): its own bytes are its identity. A script's aren't.
+        if !answers {
+            return (!is_script(self.driver)).then(|| Linker {
+                identity: encoder.finish(),
+                library_dirs: Vec::new(),
+                parts,
+                programs,
+                searched: Vec::new(),
+            });
+        }
+        // Before the questions: what changes meanwhile is asked again.
+        let library_dirs = self.search_dirs("libraries: =");
+        let searched = self.searched(&library_dirs);
+        let by_name = chosen.filter(|_| path.is_none()).map(|name| format!("ld.{name}"));
+        for name in ["ld", "collect2"].into_iter().chain(by_name.as_deref()) {
+            let answer = self.ask(&format!("-print-prog-name={name}")).map(PathBuf::from);
+            let found = answer.as_ref().map(|answer| resolve(answer, self.env, self.cwd));
+            let added = found.as_ref().and_then(|found| add(name, found));
+            if added.is_none() && by_name.as_deref() == Some(name) {
+                return None;
             }
+            programs.extend(answer.filter(|answer| answer.components().count() == 1).zip(found));
         }
         for name in PARTS {
-            if let Some(answer) = ask(driver, &format!("-print-file-name={name}"), env, cwd)
+            if let Some(answer) = self.ask(&format!("-print-file-name={name}"))
                 && Path::new(&answer).is_absolute()
             {
                 add(name, Path::new(&answer));
             }
         }
+        Some(Linker { identity: encoder.finish(), library_dirs, parts, programs, searched })
     }
-    Some(Known { identity: encoder.finish(), parts })
+
+    /// The directories of one line of `-print-search-dirs`, each once.
+    fn search_dirs(&self, line: &str) -> Vec<PathBuf> {
+        let answer = self.ask("-print-search-dirs").unwrap_or_default();
+        let dirs = answer.lines().find_map(|answer| answer.strip_prefix(line)).unwrap_or_default();
+        let mut seen = HashSet::new();
+        dirs.split(':').filter(|dir| !dir.is_empty() && seen.insert(*dir)).map(|dir| self.cwd.join(dir)).collect()
+    }
+
+    /// All that is searched, also what isn't there yet, with stamps.
+    fn searched(&self, library_dirs: &[PathBuf]) -> Vec<(PathBuf, Option<FileStamp>)> {
+        let named = ["LIBRARY_PATH", "COMPILER_PATH"].into_iter().filter_map(|name| self.env.get(name));
+        let named = named.flat_map(|value| value.split(':')).filter(|dir| !dir.is_empty()).map(|dir| self.cwd.join(dir));
+        let mut all: Vec<PathBuf> = named.chain(self.search_dirs("programs: =")).chain(library_dirs.iter().cloned()).collect();
+        all.sort();
+        all.dedup();
+        all.into_iter().map(|path| (path.clone(), directory(&path))).collect()
+    }
+
+    fn ask(&self, question: &str) -> Option<String> {
+        ask(self.driver, question, self.env, self.cwd)
+    }
 }
 
-/// One line of answer; `None` if the driver fails or says nothing.
+fn is_script(path: &Path) -> bool {
+    let mut begin = [0; 2];
+    std::fs::File::open(path).and_then(|mut file| std::io::Read::read_exact(&mut file, &mut begin)).is_ok() && &begin == b"#!"
+}
+
+/// The answer; `None` if the driver fails or says nothing.
 fn ask(driver: &Path, question: &str, env: &Env, cwd: &Path) -> Option<String> {
     let mut command = Command::new(driver);
     command.arg(question).env_clear().env("LC_ALL", "C").current_dir(cwd);

@@ -5,7 +5,9 @@
 
 use crate::engine::Engine;
 use crate::files::Files;
+use crate::natives::Ask;
 use crate::outputs::Origin;
+use crate::question::Question;
 use kache_model::{Digest, FileStamp};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,6 +20,7 @@ type Found = Option<(FileStamp, Digest)>;
 pub(crate) struct Looked {
     files: Vec<(PathBuf, Found)>,
     externs: Vec<(PathBuf, Origin)>,
+    natives: Vec<(Ask, Vec<PathBuf>)>,
 }
 
 impl Looked {
@@ -43,11 +46,27 @@ impl Looked {
         self.externs.push((path, origin));
     }
 
-    /// One of them that isn't what it was.
-    pub(crate) fn moved(&self, engine: &Engine) -> Option<PathBuf> {
+    /// Notes which files may be read for a native library.
+    pub(crate) fn natives(&mut self, ask: Ask, found: Vec<PathBuf>) {
+        self.natives.push((ask, found));
+    }
+
+    /// One of them that isn't what it was when `question` came.
+    pub(crate) fn moved(&self, engine: &Engine, question: &Question) -> Option<PathBuf> {
         let file = self.files.iter().find(|(path, before)| !stands(&engine.files, path, *before)).map(|(path, _)| path);
         let library = || self.externs.iter().find(|(path, before)| !is_from(engine, path, before)).map(|(path, _)| path);
-        file.or_else(library).cloned()
+        file.or_else(library).cloned().or_else(|| self.found_elsewhere(engine, question))
+    }
+
+    /// The directory of a unit one of whose native libraries is another file now.
+    fn found_elsewhere(&self, engine: &Engine, question: &Question) -> Option<PathBuf> {
+        if self.natives.is_empty() {
+            return None;
+        }
+        let wants = question.compile.wants();
+        let search = question.search(engine, &wants);
+        let differs = self.natives.iter().any(|(ask, found)| search.ask(ask).as_ref() != Ok(found));
+        differs.then(|| wants.native_dirs.first().cloned().unwrap_or_default())
     }
 }
 

@@ -26,6 +26,7 @@ mod linker;
 mod load;
 mod log;
 mod looked;
+mod natives;
 mod outputs;
 mod process;
 mod queries;

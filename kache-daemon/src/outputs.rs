@@ -7,10 +7,10 @@
 //! (birth time included) the bytes are hashed again and compared.
 
 use crate::files::{self, Files};
-use kache_model::{ContentKey, Digest, FileStamp, Mentions};
+use kache_model::{ContentKey, Digest, FileStamp, Linked, Mentions};
 use kache_store::Store;
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -30,6 +30,10 @@ pub(crate) struct Origin {
     pub(crate) macro_mentions: Mentions,
     /// A proc macro, or something that reaches one.
     pub(crate) runs_macros: bool,
+    /// Native libraries that a program over it links, as they are named by `-l`: which files those are then is looked up then.
+    pub(crate) libraries: BTreeSet<String>,
+    /// Those that sources name.
+    pub(crate) linked: Linked,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -5,19 +5,20 @@
 
 use crate::bucket::{Session, Turn};
 use crate::engine::Engine;
-use crate::files::{self, Files, Found};
+use crate::files::Files;
 use crate::journal::Call;
-use crate::linker::Linkers;
+use crate::linker::Linker;
 use crate::looked::Looked;
+use crate::natives::{Ask, Search};
 use crate::outputs::Origin;
 use crate::rules;
 use crate::settings::Settings;
 use crate::sources::Contents;
 use crate::toolchain::{self, Toolchain};
 use kache_config::Rule;
-use kache_model::{Bypass, BypassReason, Digest, Encoder, ExternInput, Mentions, Root, RootKind, Roots, UnitInputs, UnitKey};
-use kache_rustc::{Compile, Driver, Env, LinkerWant, NativeKind, NativeLibrary, Origin as Place, Source, Wants};
-use std::collections::BTreeMap;
+use kache_model::{Bypass, BypassReason, Digest, Encoder, ExternInput, Linked, Mentions, Root, RootKind, Roots, UnitInputs, UnitKey};
+use kache_rustc::{Compile, Driver, Env, LinkerWant, NativeLibrary, Origin as Place, Source, Wants};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -57,11 +58,15 @@ pub(crate) struct Question {
 }
 
 /// What the externs of a unit reach, taken together.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Closure {
     pub(crate) library_mentions: Mentions,
     pub(crate) macro_mentions: Mentions,
     pub(crate) runs_macros: bool,
+    /// Native libraries of theirs, as they are named by `-l`.
+    pub(crate) libraries: BTreeSet<String>,
+    /// Native libraries that their sources name.
+    pub(crate) linked: Linked,
 }
 
 impl Question {
@@ -92,7 +97,7 @@ impl Question {
             inputs.driver = Some(lookup.digest(&toolchain::resolve(driver, &env, cwd), BypassReason::UnknownToolchain)?);
         }
         let closure = lookup.externs(&mut inputs)?;
-        lookup.wants(&compile.wants(), &mut inputs)?;
+        lookup.wants(&compile.wants(), &closure, &mut inputs)?;
         lookup.untracked_by_macros(&closure, &mut inputs);
         rules::fold(
             &rule,
@@ -151,18 +156,49 @@ impl Question {
     }
 
     /// What a library made from this question is to its dependents. Without an interface to pin, its paths count too.
-    pub(crate) fn origin(&self, contents: Contents, interface: Option<Digest>, own: Mentions) -> Origin {
+    pub(crate) fn origin(&self, contents: Contents, interface: Option<Digest>, own: Mentions, linked: &Linked) -> Origin {
         let content = if interface.is_some() { contents.portable } else { contents.content };
-        let Closure { library_mentions, macro_mentions, runs_macros } = self.closure;
+        let Closure { library_mentions, macro_mentions, runs_macros, .. } = self.closure;
         let is_macro = self.compile.is_proc_macro();
+        // What a macro links stays with it.
+        let (libraries, linked) = if is_macro { Default::default() } else { self.libraries(linked) };
         Origin {
             content,
             interface,
             library_mentions: if is_macro { library_mentions } else { library_mentions.union(own) },
             macro_mentions: if is_macro { macro_mentions.union(own) } else { macro_mentions },
             runs_macros: runs_macros || is_macro,
+            libraries,
+            linked,
         }
     }
+
+    /// Native libraries that a program over this unit links: those of its dependencies and its own, unless they are part of it.
+    fn libraries(&self, linked: &Linked) -> (BTreeSet<String>, Linked) {
+        let (mut libraries, mut all) = (self.closure.libraries.clone(), self.closure.linked.clone());
+        let own = self.compile.wants().libraries.into_iter().filter(|library| !library.bundled());
+        libraries.extend(own.map(|library| library.text));
+        all.extend(linked);
+        (libraries, all)
+    }
+
+    /// Where this unit's native libraries are searched for.
+    pub(crate) fn search<'a>(&'a self, engine: &'a Engine, wants: &Wants) -> Search<'a> {
+        search(engine, wants, &self.env, &self.call.request.cwd)
+    }
+}
+
+/// Where native libraries are searched for: in the unit's own directories, then where the linker looks.
+fn search<'a>(engine: &'a Engine, wants: &Wants, env: &Env, cwd: &'a Path) -> Search<'a> {
+    let linker = linker(engine, wants.linker.as_ref(), env, cwd);
+    Search::new(&engine.natives, &wants.native_dirs, linker.as_ref().map_or(&[], |linker| &linker.library_dirs), cwd)
+}
+
+/// The linker that a unit wants; for one that doesn't link, the one that others would link it with.
+fn linker(engine: &Engine, want: Option<&LinkerWant>, env: &Env, cwd: &Path) -> Option<Arc<Linker>> {
+    let program = want.and_then(|want| want.program.as_deref());
+    let chosen = want.and_then(|want| want.ld_path.as_deref().and_then(Path::to_str).or(want.fuse_ld.as_deref()));
+    engine.linkers.identify(program, chosen, env, cwd, &engine.files)
 }
 
 fn package_dir<'a>(env: &'a Env, cwd: &'a Path) -> &'a Path {
@@ -221,6 +257,8 @@ impl Lookup<'_> {
                 closure.library_mentions = closure.library_mentions.union(origin.library_mentions);
                 closure.macro_mentions = closure.macro_mentions.union(origin.macro_mentions);
                 closure.runs_macros |= origin.runs_macros;
+                closure.libraries.extend(origin.libraries.iter().cloned());
+                closure.linked.extend(&origin.linked);
                 self.looked.library(path, origin);
             }
             inputs.externs.push(input);
@@ -233,19 +271,19 @@ impl Lookup<'_> {
     }
 
     /// Native libraries, files named by options, directories searched for crates, the linker.
-    fn wants(&mut self, wants: &Wants, inputs: &mut UnitInputs) -> Result<(), Bypass> {
+    fn wants(&mut self, wants: &Wants, closure: &Closure, inputs: &mut UnitInputs) -> Result<(), Bypass> {
         for file in &wants.files {
             if !file.required && !file.path.exists() {
                 self.looked.absent(file.path.clone());
                 continue;
             }
-            inputs.named_files.insert(file.name.clone(), self.digest(&file.path, BypassReason::LinkArg)?);
-        }
-        for library in &wants.libraries {
-            if let Some((name, digest)) = self.native(library, wants)? {
-                inputs.named_files.insert(name, digest);
+            let digest = self.digest(&file.path, BypassReason::LinkArg)?;
+            if file.linked && !self.engine.natives.is_real(&file.path) {
+                return Err(Bypass::new(BypassReason::LinkArg, file.path.display().to_string()));
             }
+            inputs.named_files.insert(file.name.clone(), digest);
         }
+        self.natives(wants, closure, inputs)?;
         for dir in &wants.crate_dirs {
             if let Some(digest) = self.crates_in(dir)? {
                 inputs.named_files.insert(format!("crates {}", self.portable(dir)), digest);
@@ -262,9 +300,10 @@ impl Lookup<'_> {
         Ok(())
     }
 
-    /// What the nearest directory holds that has a configuration.
+    /// What the nearest directory holds that has a configuration. clippy looks along the real path.
     fn clippy_config(&mut self, wants: &Wants, inputs: &mut UnitInputs) -> Result<(), Bypass> {
-        for files in &wants.clippy_configs {
+        let Some(from) = wants.clippy_config_from.as_ref().and_then(|from| std::fs::canonicalize(from).ok()) else { return Ok(()) };
+        for files in kache_rustc::clippy_configs(&from) {
             let (there, missing): (Vec<&PathBuf>, Vec<&PathBuf>) = files.iter().partition(|file| file.exists());
             missing.into_iter().for_each(|file| self.looked.absent(file.clone()));
             for file in &there {
@@ -280,49 +319,47 @@ impl Lookup<'_> {
 
     fn target_libraries(&mut self) -> Result<Digest, Bypass> {
         let Some(sysroot) = &self.compile.sysroot else {
-            return Ok(self.engine.toolchains.target_libraries(self.toolchain, self.compile.target.as_deref()));
+            let Engine { toolchains, files, store, .. } = self.engine;
+            let found = toolchains.target_libraries(self.toolchain, self.compile.target.as_deref(), files, store);
+            return found.map_err(|error| Bypass::new(BypassReason::UnknownToolchain, format!("libraries of the target: {error}")));
         };
         self.digest(&self.cwd.join(sysroot).join("lib"), BypassReason::UnknownToolchain)
     }
 
     fn linker(&self, want: &LinkerWant) -> Result<Digest, Bypass> {
-        let program = want.program.as_deref();
-        let ld = want.ld_path.as_deref().and_then(Path::to_str).or(want.fuse_ld.as_deref());
-        let found = self.engine.linkers.identify(program, ld, self.env, self.cwd, &self.engine.files);
-        let name = program.unwrap_or(Path::new("cc")).display().to_string();
+        let found = linker(self.engine, Some(want), self.env, self.cwd).map(|linker| linker.identity);
+        let name = want.program.as_deref().unwrap_or(Path::new("cc")).display().to_string();
         found.ok_or_else(|| Bypass::new(BypassReason::LinkerUnknown, name))
     }
 
-    /// A library that rustc or the linker would find along the search path, by content. Frameworks belong to the SDK, which the linker's
-    /// identity stands for.
-    fn native(&mut self, library: &NativeLibrary, wants: &Wants) -> Result<Option<(String, Digest)>, Bypass> {
-        let ends: &[&str] = match library.kind {
-            NativeKind::Framework => return Ok(None),
-            NativeKind::Static => &["a"],
-            NativeKind::Dylib => &["so", "dylib", "tbd", "a"],
-        };
-        let candidates: Vec<String> = if library.verbatim() {
-            vec![library.name.clone()]
-        } else {
-            ends.iter().map(|end| format!("lib{}.{end}", library.name)).collect()
-        };
-        let in_dirs = wants.native_dirs.iter().flat_map(|dir| candidates.iter().map(move |name| dir.join(name)));
-        let mut found = None;
-        for path in in_dirs {
-            if files::look(&path).is_ok_and(|found| matches!(found, Some(Found::File(_)))) {
-                found = Some(path);
-                break;
+    /// Native libraries by content, as far as they become part of the unit: of a library those that it bundles, of what links its own and those of its
+    /// dependencies. A library is linked as it is then, not as it was when the dependency was compiled.
+    fn natives(&mut self, wants: &Wants, closure: &Closure, inputs: &mut UnitInputs) -> Result<(), Bypass> {
+        let gathers = self.compile.gathers();
+        let own: Vec<&NativeLibrary> = wants.libraries.iter().filter(|library| gathers || library.bundled()).collect();
+        let inherits = gathers && (!closure.libraries.is_empty() || !wants.native_dirs.is_empty());
+        let mut asked: Vec<(String, Ask)> =
+            own.into_iter().map(|library| (format!("native {}", library.text), Ask::Library(library.clone()))).collect();
+        if inherits {
+            for text in &closure.libraries {
+                asked.push((format!("inherited {text}"), Ask::Library(NativeLibrary::parse(text)?)));
             }
-            self.looked.absent(path);
+            asked.extend(closure.linked.names.iter().map(|name| (format!("inherited #[link] {name}"), Ask::Attribute(name.clone()))));
+            asked.extend(closure.linked.by_macro.then(|| ("inherited #[link]".to_owned(), Ask::Any)));
         }
-        let program = wants.linker.as_ref().and_then(|want| want.program.as_deref());
-        let found = found.or_else(|| candidates.iter().find_map(|name| Linkers::find_library(program, name, self.env, self.cwd)));
-        let path = found.ok_or_else(|| Bypass::new(BypassReason::NativeLibrary, library.text.clone()))?;
-        if is_thin_archive(&path) {
-            return Err(Bypass::new(BypassReason::NativeLibrary, format!("thin archive {}", path.display())));
+        if asked.is_empty() {
+            return Ok(());
         }
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        Ok(Some((format!("native {} {name}", library.text), self.digest(&path, BypassReason::NativeLibrary)?)))
+        let search = search(self.engine, wants, self.env, self.cwd);
+        for (what, ask) in asked {
+            let found = search.ask(&ask).map_err(|detail| Bypass::new(BypassReason::NativeLibrary, detail))?;
+            for (place, path) in found.iter().enumerate() {
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                inputs.named_files.insert(format!("{what} {place} {name}"), self.digest(path, BypassReason::NativeLibrary)?);
+            }
+            self.looked.natives(ask, found);
+        }
+        Ok(())
     }
 
     /// Names and contents of the crates in a `-L` directory; `None` if it holds none.
@@ -405,12 +442,6 @@ impl Lookup<'_> {
         encoder.field("unit", unit.0.as_bytes()).optional("source", source.as_ref().map(|digest| digest.as_bytes().as_slice()));
         Ok(encoder.finish())
     }
-}
-
-/// A `ar` archive that only names its members: their contents lie elsewhere.
-fn is_thin_archive(path: &Path) -> bool {
-    let mut magic = [0; 8];
-    std::fs::File::open(path).and_then(|mut file| std::io::Read::read_exact(&mut file, &mut magic)).is_ok() && &magic == b"!<thin>\n"
 }
 
 /// What `-C target-cpu=native` means here: the processor's identity and features as the kernel lists them.

@@ -76,7 +76,8 @@ impl Engine {
         for (output, staged) in artifact.outputs.iter().zip(staged) {
             let stamp = staged.land(restored)?;
             if matches!(output.role, Role::Metadata | Role::Rlib | Role::SharedObject) {
-                let origin = question.origin(contents, interface(question, |role| output_digest(artifact, role)), artifact.mentions);
+                let interface = interface(question, |role| output_digest(artifact, role));
+                let origin = question.origin(contents, interface, artifact.mentions, &artifact.linked);
                 self.outputs.remember(&self.store, &dir.join(&output.name), stamp, Some(output.blob.0), origin);
             }
         }

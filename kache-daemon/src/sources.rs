@@ -4,14 +4,16 @@
 //! compile read?" from its dep-info. Only the second decides what is stored. Promise of the second: no input that it names has changed
 //! since the question came, nor a link or a directory on the way to one, so what rustc read is what was digested.
 //!
-//! What no dep-info tells, and nobody else does: files that `global_asm!(".incbin …")` reads (Cargo doesn't see them change either), and
-//! dynamic libraries that only `#[link]` names and no `-L` leads to (of those the linker's identity is all that is keyed).
+//! What no dep-info tells, and nobody else does: files that `global_asm!(".incbin …")` reads (Cargo doesn't see them change either),
+//! dynamic libraries that only `#[link]` names and no `-L` leads to (of those the linker's identity is all that is keyed), and those in a
+//! `#[link]` that a proc macro makes.
 
 use crate::engine::Engine;
 use crate::files;
+use crate::natives::names_of;
 use crate::question::Question;
 use crate::ways::Ways;
-use kache_model::{ContentKey, Digest, InputSet, InputVar, Keying, Mentions, PortablePath, Rooted};
+use kache_model::{ContentKey, Digest, InputSet, InputVar, Keying, Linked, Mentions, PortablePath, Rooted};
 use kache_rustc::{Source, dep_info::DepInfo, licence};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -37,6 +39,8 @@ pub(crate) enum NotStored {
     OutputMissing(String),
     #[error("{0} holds a member that nothing on the command line explains")]
     Unexplained(String),
+    #[error("native library: {0}")]
+    Native(String),
     #[error("rustc's output was too long to keep")]
     Truncated,
     #[error(transparent)]
@@ -56,6 +60,8 @@ pub(crate) struct Observed {
     pub(crate) values: Vec<Option<String>>,
     /// The set's files here, in its order.
     pub(crate) paths: Vec<PathBuf>,
+    /// Native libraries that the sources name.
+    pub(crate) linked: Linked,
 }
 
 /// An input set with what it names now.
@@ -119,7 +125,7 @@ impl Engine {
         let from_file = question.compile.source != Source::Stdin;
         let names = read.input_names(&question.call.request.cwd, &question.roots, from_file);
         let mut set = InputSet { files: names.files, absent: names.absent, ..InputSet::default() };
-        self.add_linked(question, &mut set);
+        let linked = self.add_linked(question, &mut set)?;
         let (digests, paths) = self.unmoved(question, &mut set)?;
         if let Some(path) = question.moved_by_rule(&self.files) {
             return Err(NotStored::Moved(path));
@@ -141,34 +147,37 @@ impl Engine {
         set.vars.dedup();
         let values = values(question, &set)?;
         let contents = Contents::derive(question, &set, &digests, &values);
-        Ok(Observed { set, contents, digests, values, paths })
+        Ok(Observed { set, contents, digests, values, paths, linked })
     }
 
-    /// Native libraries that the sources name by `#[link]` are inputs like any other: the file that is found first on the search path, and
+    /// Native libraries that the sources name by `#[link]` are inputs like any other: the file of each kind that is found first on the search path, and
     /// the absence of those that would have been found before it.
-    fn add_linked(&self, question: &Question, set: &mut InputSet) {
-        let dirs = question.compile.wants().native_dirs;
-        if dirs.is_empty() {
-            return;
-        }
+    fn add_linked(&self, question: &Question, set: &mut InputSet) -> Result<Linked, NotStored> {
         let local = |file: &PortablePath| question.roots.to_local(file).map(|path| question.absolute(path.as_ref()));
         let sources = read_all(&set.files.iter().filter_map(local).collect::<Vec<_>>());
         let texts: Vec<&[u8]> = sources.iter().map(Vec::as_slice).collect();
-        let portable = |path: PathBuf| question.roots.to_portable(&path.to_string_lossy());
-        for name in kache_rustc::linked_names(&texts) {
-            for path in dirs.iter().flat_map(|dir| library_names(&name).map(|file| dir.join(file))) {
-                let found = path.exists();
-                let names = if found { &mut set.files } else { &mut set.absent };
-                names.push(portable(path));
-                if found {
-                    break;
-                }
+        let linked = kache_rustc::linked(&texts);
+        let wants = question.compile.wants();
+        if wants.native_dirs.is_empty() || linked == Linked::default() {
+            return Ok(linked);
+        }
+        let search = question.search(self, &wants);
+        if linked.by_macro && question.compile.gathers() && search.is_own() {
+            return Err(NotStored::Native("a macro of this crate fills in its name".into()));
+        }
+        let portable = |path: &PathBuf| question.roots.to_portable(&path.to_string_lossy());
+        for name in &linked.names {
+            set.files.extend(search.attribute(name).map_err(NotStored::Native)?.iter().map(portable));
+            for file in names_of(name) {
+                let before = wants.native_dirs.iter().map(|dir| dir.join(&file)).take_while(|path| !path.exists());
+                set.absent.extend(before.map(|path| portable(&path)));
             }
         }
         for names in [&mut set.files, &mut set.absent] {
             names.sort();
             names.dedup();
         }
+        Ok(linked)
     }
 
     /// Of the variables that a library's metadata mentions, those that its macros can bring into another crate as more than a
@@ -187,7 +196,7 @@ impl Engine {
         if !files::is_at(&question.call.request.cwd, question.call.request.cwd_id) {
             return Err(NotStored::Moved(question.call.request.cwd.clone()));
         }
-        if let Some(path) = question.looked.moved(self) {
+        if let Some(path) = question.looked.moved(self, question) {
             return Err(NotStored::Moved(path));
         }
         self.observed(question, dep_info)
@@ -238,12 +247,6 @@ impl Engine {
 fn closed_inputs(question: &Question) -> DepInfo {
     let source = question.compile.source_file().and_then(|path| path.to_str().map(str::to_owned));
     DepInfo { files: source.into_iter().collect(), ..DepInfo::default() }
-}
-
-/// The files that `#[link(name = …)]` may mean, in rustc's and the linker's order; the verbatim name too.
-fn library_names(name: &str) -> impl Iterator<Item = String> {
-    let ends = ["a", "so", "dylib"].map(|end| format!("lib{name}.{end}"));
-    ends.into_iter().chain([name.to_owned()])
 }
 
 /// The values of a set's variables. One that isn't UTF-8 is an error to rustc, which reports it as unset.

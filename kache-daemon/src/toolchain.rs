@@ -5,15 +5,16 @@
 //! uses one: [`Toolchains::target_libraries`].) Hashing some 300 MB takes a moment, so identities are kept, in the store too, for as long
 //! as every stamp agrees.
 //!
-//! A rustup proxy stands for whichever toolchain it would pick, so it is asked, each time unless `RUSTUP_TOOLCHAIN` pins the choice.
+//! A rustup proxy stands for whichever toolchain it would pick, so it is asked, each time unless `RUSTUP_TOOLCHAIN` pins the choice. Where
+//! that name leads is looked at each time.
 
-use crate::files::{self, Files};
+use crate::files::{self, Files, Found};
 use crate::spawn;
 use kache_model::{Digest, Encoder, FileStamp};
 use kache_rustc::Env;
 use kache_store::Store;
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -38,6 +39,20 @@ impl Toolchain {
     /// One that stands nowhere.
     pub(crate) fn for_tests(identity: Digest, host: &str) -> Self {
         Self { identity, sysroot: PathBuf::new(), host: host.to_owned(), version: String::new(), parts: Vec::new() }
+    }
+}
+
+/// What comes with a toolchain for one target.
+#[derive(Debug, Serialize, Deserialize)]
+struct Libraries {
+    digest: Digest,
+    /// Directories and files with their stamps; what isn't there has none.
+    parts: Vec<(PathBuf, Option<FileStamp>)>,
+}
+
+impl Libraries {
+    fn is_fresh(&self) -> bool {
+        self.parts.iter().all(|(path, stamp)| files::look(path).ok().flatten().and_then(Found::stamp) == *stamp)
     }
 }
 
@@ -67,7 +82,7 @@ const ASKED_WITH: [&str; 9] = [
 #[derive(Debug, Default)]
 pub(crate) struct Toolchains {
     known: Mutex<HashMap<Digest, Arc<Toolchain>>>,
-    libraries: Mutex<HashMap<PathBuf, (FileStamp, Digest)>>,
+    libraries: Mutex<HashMap<PathBuf, Arc<Libraries>>>,
 }
 
 impl Toolchains {
@@ -84,7 +99,7 @@ impl Toolchains {
         let stamp = |path: &Path| files::stamp(path).map_err(|source| ToolchainError::Read { path: path.to_owned(), source });
         let own = stamp(&program)?;
         let real = sysroot_of(&program).is_some();
-        let question = question(&program, &own, env, real);
+        let question = question(&program, &own, env, cwd, real);
         let fresh = |known: &Toolchain| known.parts.iter().all(|(path, stamp)| files::stamp(path).is_ok_and(|now| now == *stamp));
         if let Some(known) = self.lock().get(&question).cloned()
             && fresh(&known)
@@ -111,19 +126,48 @@ impl Toolchains {
         Ok(found)
     }
 
-    /// Names and sizes of the libraries that come with the toolchain for `target`: their names hold a hash of what they are.
-    pub(crate) fn target_libraries(&self, toolchain: &Toolchain, target: Option<&str>) -> Digest {
-        let dir = toolchain.sysroot.join("lib/rustlib").join(target.unwrap_or(&toolchain.host)).join("lib");
-        let stamp = files::look(&dir).ok().flatten().and_then(files::Found::stamp);
-        let mut known = self.libraries.lock().unwrap_or_else(PoisonError::into_inner);
-        match (known.get(&dir), stamp) {
-            (Some((seen, digest)), Some(stamp)) if *seen == stamp => *digest,
-            (_, stamp) => {
-                let digest = list_libraries(&dir);
-                known.extend(stamp.map(|stamp| (dir, (stamp, digest))));
-                digest
-            }
+    /// The libraries that come with the toolchain for `target`, by content: their names hold a hash of what they are made from, and no more. With
+    /// them the specification that rustc finds there for a target that it doesn't know.
+    pub(crate) fn target_libraries(
+        &self,
+        toolchain: &Toolchain,
+        target: Option<&str>,
+        files: &Files,
+        store: &Store,
+    ) -> std::io::Result<Digest> {
+        let target = target.unwrap_or(&toolchain.host);
+        let name = if target.ends_with(".json") { Path::new(target).file_stem() } else { None }.unwrap_or(target.as_ref());
+        let dir = toolchain.sysroot.join("lib/rustlib").join(name);
+        let lock = || self.libraries.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = lock().get(&dir).cloned();
+        if let Some(known) = known.filter(|known| known.is_fresh()) {
+            return Ok(known.digest);
         }
+        // Held while hashing: the first hundred units of a build ask at once, and one look serves all.
+        let mut libraries = lock();
+        if let Some(known) = libraries.get(&dir).filter(|known| known.is_fresh()) {
+            return Ok(known.digest);
+        }
+        let memo = format!("target-libraries-1/{}", dir.display());
+        let stored = store.memo(&memo).and_then(|bytes| postcard::from_bytes::<Libraries>(&bytes).ok());
+        let known = match stored.filter(Libraries::is_fresh) {
+            Some(known) => known,
+            None => {
+                let began = files::now();
+                let found = look_at_libraries(&dir, files)?;
+                let settled = found.parts.iter().all(|(_, stamp)| stamp.is_none_or(|stamp| files::settled(&stamp, began)));
+                if !settled {
+                    return Ok(found.digest);
+                }
+                if let Ok(bytes) = postcard::to_stdvec(&found) {
+                    store.set_memo(&memo, bytes);
+                }
+                found
+            }
+        };
+        let digest = known.digest;
+        libraries.insert(dir, Arc::new(known));
+        Ok(digest)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Digest, Arc<Toolchain>>> {
@@ -142,14 +186,38 @@ pub(crate) fn resolve(program: &Path, env: &Env, cwd: &Path) -> PathBuf {
 }
 
 /// What the answer depends on; a compiler in a sysroot of its own doesn't care which toolchain is chosen.
-fn question(program: &Path, stamp: &FileStamp, env: &Env, real: bool) -> Digest {
+fn question(program: &Path, stamp: &FileStamp, env: &Env, cwd: &Path, real: bool) -> Digest {
     let mut encoder = Encoder::new("kache.toolchain.question.v1");
     encoder.field("program", program.as_os_str().as_encoded_bytes());
     encoder.field("stamp", format!("{stamp:?}").as_bytes());
     for name in ASKED_WITH.into_iter().filter(|name| !real || name.starts_with("RUSTC")) {
         encoder.optional(name, env.get(name).map(str::as_bytes));
     }
+    let chosen = if real { loaded_instead(program, env, cwd) } else { chosen_toolchain(env) };
+    encoder.optional("chosen", chosen.as_ref().map(|path| path.as_os_str().as_encoded_bytes()));
     encoder.finish()
+}
+
+/// The directory behind the name in `RUSTUP_TOOLCHAIN`: `rustup toolchain link` gives an old name to another one.
+fn chosen_toolchain(env: &Env) -> Option<PathBuf> {
+    let home = match env.get("RUSTUP_HOME").filter(|home| !home.is_empty()) {
+        Some(home) => PathBuf::from(home),
+        None => Path::new(env.get("HOME")?).join(".rustup"),
+    };
+    std::fs::canonicalize(home.join("toolchains").join(env.get("RUSTUP_TOOLCHAIN")?)).ok()
+}
+
+/// The directory in `LD_LIBRARY_PATH` that has the compiler's driver library under its name, unless it is its own: that is the one that is loaded, and
+/// by its place rustc finds its sysroot. (A rustup proxy in front of cargo sets the variable. The whole value won't do: Cargo makes another one
+/// for each target directory.)
+fn loaded_instead(program: &Path, env: &Env, cwd: &Path) -> Option<PathBuf> {
+    let path = env.get("LD_LIBRARY_PATH")?;
+    let own = sysroot_of(program)?.join("lib");
+    let names = std::fs::read_dir(&own).ok()?.flatten().map(|entry| entry.file_name());
+    let driver = names.into_iter().find(|name| name.to_string_lossy().starts_with("librustc_driver"))?;
+    let dirs = path.split(':').filter(|dir| !dir.is_empty()).map(|dir| cwd.join(dir));
+    let first = dirs.into_iter().find(|dir| dir.join(&driver).exists())?;
+    std::fs::canonicalize(first).ok().filter(|first| *first != own)
 }
 
 /// The sysroot around a compiler that stands in one; a rustup proxy doesn't.
@@ -220,12 +288,81 @@ fn parts_of(sysroot: &Path, host: &str, program: &Path) -> Vec<PathBuf> {
     parts
 }
 
-fn list_libraries(dir: &Path) -> Digest {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let size = |entry: &std::fs::DirEntry| entry.metadata().map_or(0, |metadata| metadata.len());
-    let mut lines: Vec<String> = entries.map(|entry| format!("{} {}", entry.file_name().to_string_lossy(), size(&entry))).collect();
-    lines.sort();
-    let mut encoder = Encoder::new("kache.target-libraries.v1");
-    encoder.list("libraries", lines);
-    encoder.finish()
+/// Everything in `lib` and `lib/self-contained`, and `target.json`, below `dir`.
+fn look_at_libraries(dir: &Path, files: &Files) -> std::io::Result<Libraries> {
+    let mut parts = Vec::new();
+    let mut digests = BTreeMap::new();
+    let mut names = vec!["target.json".to_owned()];
+    for below in ["lib", "lib/self-contained"] {
+        let path = dir.join(below);
+        parts.push((path.clone(), files::look(&path)?.and_then(Found::stamp)));
+        let entries = std::fs::read_dir(&path).into_iter().flatten().flatten();
+        names.extend(entries.map(|entry| format!("{below}/{}", entry.file_name().to_string_lossy())));
+    }
+    for name in names {
+        let path = dir.join(&name);
+        match files::look(&path)? {
+            Some(Found::File(_)) => {
+                let found = files.digest(&path)?;
+                parts.push((path, found.map(|(stamp, _)| stamp)));
+                digests.insert(name, found.map(|(_, digest)| digest));
+            }
+            Some(_) => {}
+            None => parts.push((path, None)),
+        }
+    }
+    let mut encoder = Encoder::new("kache.target-libraries.v2");
+    encoder.list("names", digests.keys());
+    for digest in digests.values() {
+        encoder.optional("bytes", digest.as_ref().map(|digest| digest.as_bytes().as_slice()));
+    }
+    Ok(Libraries { digest: encoder.finish(), parts })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_driver_library_that_is_loaded_by_name_counts_and_no_other_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        for below in ["own/bin", "own/lib/rustlib", "other/lib", "empty"] {
+            std::fs::create_dir_all(dir.path().join(below)).unwrap();
+        }
+        let program = dir.path().join("own/bin/rustc");
+        for file in ["own/bin/rustc", "own/lib/librustc_driver-1.so", "other/lib/librustc_driver-1.so"] {
+            std::fs::write(dir.path().join(file), "").unwrap();
+        }
+        let stamp = files::stamp(&program).unwrap();
+        let ask = |value: Option<&str>| {
+            let env: Env = value.map(|value| ("LD_LIBRARY_PATH", value)).into_iter().collect();
+            question(&program, &stamp, &env, dir.path(), true)
+        };
+        assert_eq!(ask(None), ask(Some("empty:own/lib:other/lib")));
+        assert_ne!(ask(None), ask(Some("empty:other/lib:own/lib")));
+    }
+
+    #[test]
+    fn everything_that_comes_with_a_target_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Files::default();
+        let mut seen = std::collections::HashSet::new();
+        let mut changes = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+            let libraries = look_at_libraries(dir.path(), &files).unwrap();
+            assert!(libraries.is_fresh() && seen.insert(libraries.digest), "{name}");
+            libraries
+        };
+        changes("lib/libstd-1.rlib", "1");
+        let before = changes("lib/libstd-1.rlib", "2");
+        changes("lib/self-contained/crt1.o", "1");
+        changes("lib/self-contained/crt1.o", "2");
+        assert!(!before.is_fresh(), "what was missing is there");
+        let before = changes("lib/libstd-1.rlib", "3");
+        changes("target.json", "{}");
+        assert!(!before.is_fresh());
+        changes("target.json", "{ }");
+    }
 }

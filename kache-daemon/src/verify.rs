@@ -5,7 +5,7 @@
 use crate::engine::Engine;
 use crate::question::Question;
 use crate::restore::{detach, interface};
-use crate::sources::Contents;
+use crate::sources::Observed;
 use kache_model::{Artifact, Digest, FileStamp, Mentions, Role};
 use kache_proto::{Report, Status};
 use kache_rustc::Env;
@@ -66,7 +66,7 @@ pub(crate) fn compare(engine: &Engine, question: &Question, held: &Held, report:
     let dep_info = question.dep_info_path().and_then(|path| std::fs::read(path).ok());
     if let (Status::Code(0), Some(dep_info)) = (report.status, dep_info) {
         match engine.confirmed(question, Some(&dep_info)) {
-            Ok(observed) => remember(engine, question, observed.contents, stored.mentions, &made),
+            Ok(observed) => remember(engine, question, &observed, stored.mentions, &made),
             Err(reason) => tracing::info!(krate = %question.compile.crate_name, %reason, "verify: unknown to dependents"),
         }
     }
@@ -77,10 +77,10 @@ pub(crate) fn compare(engine: &Engine, question: &Question, held: &Held, report:
 }
 
 /// Lets dependents know what was made. The files are rustc's own, so what dependents pin is theirs, not the stored artifact's.
-fn remember(engine: &Engine, question: &Question, contents: Contents, mentions: Mentions, made: &[Made]) {
+fn remember(engine: &Engine, question: &Question, observed: &Observed, mentions: Mentions, made: &[Made]) {
     let interface = interface(question, |role| made.iter().find(|made| made.role == role).map(|made| made.digest));
     for made in made.iter().filter(|made| matches!(made.role, Role::Metadata | Role::Rlib | Role::SharedObject)) {
-        let origin = question.origin(contents, interface, mentions);
+        let origin = question.origin(observed.contents, interface, mentions, &observed.linked);
         engine.outputs.remember(&engine.store, &made.path, made.stamp, Some(made.digest), origin);
     }
 }

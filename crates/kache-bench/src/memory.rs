@@ -81,6 +81,7 @@ fn publication(store: &Store, n: u64) -> anyhow::Result<Publication> {
         bound: false,
         mentions: Mentions::NONE,
         runs_macros: false,
+        linked: Default::default(),
     };
     let key = ArtifactKey(Digest::of(format!("key {n}").as_bytes()));
     Ok(Publication { key, unit, unit_inputs, set, artifact, blobs, pending_upload: None })

@@ -2,6 +2,7 @@
 
 use crate::digest::{BlobId, ContentKey, UnitKey};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// One result of rustc. All text in it is portable: roots are spelled as placeholders ([`crate::Roots`]).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +35,27 @@ pub struct Artifact {
     pub mentions: Mentions,
     /// A proc macro, or something that can reach one.
     pub runs_macros: bool,
+    /// Native libraries that its sources name. The store keeps them behind the rest: without them, rows of earlier versions can still be read
+    /// (and evicted).
+    #[serde(skip)]
+    pub linked: Linked,
+}
+
+/// Native libraries that sources name in `#[link(name = "…")]`, with no word about them on the command line.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Linked {
+    /// The names.
+    pub names: BTreeSet<String>,
+    /// Whether a macro fills names in, which then may stand anywhere.
+    pub by_macro: bool,
+}
+
+impl Linked {
+    /// Adds what the other names.
+    pub fn extend(&mut self, other: &Self) {
+        self.names.extend(other.names.iter().cloned());
+        self.by_macro |= other.by_macro;
+    }
 }
 
 /// The dep-info file: its name beside the other outputs, and its portable text.

@@ -153,7 +153,7 @@ named_digest! {
 pub struct Encoder(Sha256);
 
 impl Encoder {
-    /// Starts a digest in a domain of its own, for instance `kache.unit.v1`.
+    /// Starts a digest in a domain of its own, for instance `kache.unit.v2`.
     pub fn new(domain: &str) -> Self {
         let mut encoder = Self(Sha256::new());
         encoder.field("domain", domain.as_bytes());

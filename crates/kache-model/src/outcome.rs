@@ -80,9 +80,9 @@ bypass_reasons! {
     SplitDebuginfo "split_debuginfo" "Debug information goes to files beside the outputs.", "Use split-debuginfo = \"off\".";
     LinkerPluginLto "linker_plugin_lto" "The linker takes part in code generation.", "Nothing to do.";
     LinkArg "link_arg" "A linker argument may read files that kache can't see.", "Name the file by its full path, or drop the argument.";
-    LinkerUnknown "linker_unknown" "The linker could not be identified.", "Check that the linker runs: `cc --version`.";
+    LinkerUnknown "linker_unknown" "The linker could not be identified.", "Check that the linker runs: `cc --version`. A script in its place has to answer `-print-prog-name=ld` as the linker behind it does.";
     SearchDir "search_dir" "A -L directory holds crates that no --extern names.", "Pass the crates by --extern, or use -L dependency=.";
-    NativeLibrary "native_library" "A native library could not be found or identified.", "Check the -L native= directories.";
+    NativeLibrary "native_library" "A native library could not be found or identified, or only names other files (a thin archive).", "Check the -L native= directories.";
     UnknownExtern "unknown_extern" "A dependency was not built through this cache, so what it was made from is unknown.", "Run `cargo clean` once, or use a fresh target directory.";
     OpenProbe "open_probe" "A compile without dep-info whose source may read other files.", "Nothing to do.";
     StdinTooLarge "stdin_too_large" "The source on standard input is larger than 1 MiB.", "Nothing to do.";

@@ -9,11 +9,11 @@ use crate::error::{ErrorKind, RemoteError};
 use crate::name::{ObjectName, PackageName};
 use crate::text;
 use kache_model::artifact::DepInfoText;
-use kache_model::{Artifact, ArtifactKey, ContentKey, InputSet, Mentions, Output, Roots, UnitInputs, UnitKey};
+use kache_model::{Artifact, ArtifactKey, ContentKey, InputSet, Linked, Mentions, Output, Roots, UnitInputs, UnitKey};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Longest file name of an output, bytes: what filesystems take.
 const MAX_NAME: usize = 255;
@@ -190,6 +190,7 @@ struct ArtifactJson {
     bound: bool,
     mentions: Vec<String>,
     runs_macros: bool,
+    linked: Linked,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -217,6 +218,7 @@ impl From<&Descriptor> for DescriptorJson {
             bound,
             mentions,
             runs_macros,
+            linked,
         } = artifact;
         let dep_info = dep_info.map(|DepInfoText { name, text }| DepInfoJson { name, text });
         let mentions = mentions.names().map(str::to_owned).collect();
@@ -235,6 +237,7 @@ impl From<&Descriptor> for DescriptorJson {
             bound,
             mentions,
             runs_macros,
+            linked,
         };
         Self { format: FORMAT, key, artifact, set, unit_inputs }
     }
@@ -260,6 +263,7 @@ impl TryFrom<DescriptorJson> for Descriptor {
             bound,
             mentions: names,
             runs_macros,
+            linked,
         } = artifact;
         let mut mentions = Mentions::NONE;
         for name in names {
@@ -282,6 +286,7 @@ impl TryFrom<DescriptorJson> for Descriptor {
             bound,
             mentions,
             runs_macros,
+            linked,
         };
         Ok(Self { key, artifact, set, unit_inputs })
     }

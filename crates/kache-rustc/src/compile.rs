@@ -224,6 +224,11 @@ impl Compile {
         self.emit.contains("link") && (self.test || self.crate_types.iter().any(|kind| kind.links()))
     }
 
+    /// Whether native libraries of its dependencies become part of it.
+    pub fn gathers(&self) -> bool {
+        self.links() || (self.emit.contains("link") && self.crate_types.contains(&CrateType::Staticlib))
+    }
+
     /// Whether rustc writes a dep-info file. Without one, the source has to be [`closed`](crate::closed_source) and is the only input.
     pub fn has_dep_info(&self) -> bool {
         self.emit.contains("dep-info")

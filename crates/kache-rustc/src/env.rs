@@ -69,6 +69,7 @@ pub(crate) const UNTRACKED: &[(&str, When)] = &[
     ("GCC_EXEC_PREFIX",               When::Linking),
     ("GCC_COMPARE_DEBUG",             When::Linking),
     ("CCC_OVERRIDE_OPTIONS",          When::Linking),
+    ("GNUTARGET",                     When::Linking),
     ("LDEMULATION",                   When::Linking),
     ("LD_RUN_PATH",                   When::Linking),
     ("LDPATH",                        When::Linking),
@@ -76,6 +77,10 @@ pub(crate) const UNTRACKED: &[(&str, When)] = &[
     ("NIX_LDFLAGS*",                  When::Linking),
     ("NIX_CFLAGS_LINK*",              When::Linking),
     ("NIX_DONT_SET_RPATH*",           When::Linking),
+    ("NIX_HARDENING_ENABLE*",         When::Linking),
+    // `mold -run`: another linker in the place of the one that the driver starts.
+    ("LD_PRELOAD",                    When::Linking),
+    ("MOLD_PATH",                     When::Linking),
     ("LLD_REPRODUCE",                 When::Linking),
     ("ZERO_AR_DATE",                  When::Linking),
     // clippy-driver's own.

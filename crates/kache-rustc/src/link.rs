@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 /// What linker arguments name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LinkArgs {
-    /// Files, joined to the working directory.
+    /// Files that are linked in as they are, joined to the working directory.
+    pub(crate) inputs: Vec<PathBuf>,
+    /// Files that options read, joined to the working directory.
     pub(crate) files: Vec<PathBuf>,
     /// `-lNAME`, in order.
     pub(crate) libraries: Vec<String>,
@@ -163,7 +165,7 @@ pub(crate) fn read(args: &[String], cwd: &Path) -> Result<LinkArgs, Bypass> {
     while let Some(token) = rest.next() {
         let refuse = || Bypass::new(BypassReason::LinkArg, token);
         if !token.starts_with('-') {
-            out.files.push(input(token, cwd).ok_or_else(refuse)?);
+            out.inputs.push(input(token, cwd).ok_or_else(refuse)?);
             continue;
         }
         let (name, value) = match token.trim_start_matches('-').split_once('=') {
@@ -244,7 +246,7 @@ mod tests {
         let files = |args: &[&str], files: &[&str]| {
             assert_eq!(run(args).unwrap().files, files.iter().map(PathBuf::from).collect::<Vec<_>>(), "{args:?}");
         };
-        files(&["/x/y.a", "z.o"], &["/x/y.a", "/w/z.o"]);
+        assert_eq!(run(&["/x/y.a", "z.o"]).unwrap().inputs, [PathBuf::from("/x/y.a"), PathBuf::from("/w/z.o")]);
         files(&["-Wl,--version-script=/x/v.map"], &["/x/v.map"]);
         files(&["-Wl,--version-script", "-Wl,v.map", "-s"], &["/w/v.map"]);
         files(&["-Xlinker", "--dynamic-list=d"], &["/w/d"]);

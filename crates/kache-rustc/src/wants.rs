@@ -1,10 +1,10 @@
 //! What has to be looked up before a unit has a key: libraries, files that options name, directories that rustc searches, the linker.
 //! The lookups themselves are the daemon's.
 
-use crate::compile::{Compile, CrateType, Driver};
+use crate::compile::{Compile, CrateType};
 use crate::link;
 use kache_model::{Bypass, BypassReason};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Everything to look up. All paths are absolute (joined to the working directory).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,9 +24,8 @@ pub struct Wants {
     pub linker: Option<LinkerWant>,
     /// Whether code is made for this machine's CPU.
     pub native_cpu: bool,
-    /// Where clippy-driver looks for its configuration, nearest first: the first directory that has any of these files counts
-    /// (key their contents, or that there is none).
-    pub clippy_configs: Vec<[PathBuf; 2]>,
+    /// Where clippy-driver begins to look for its configuration; see [`clippy_configs`].
+    pub clippy_config_from: Option<PathBuf>,
 }
 
 /// A file that an option names.
@@ -38,6 +37,8 @@ pub struct NamedFile {
     pub path: PathBuf,
     /// Whether it has to exist; if not, its absence is keyed.
     pub required: bool,
+    /// Whether it is linked in, so that it has to be a library or an object: a script or a thin archive would name other files.
+    pub linked: bool,
 }
 
 /// How a native library is linked.
@@ -58,9 +59,9 @@ pub struct NativeLibrary {
     pub kind: NativeKind,
     /// As written: `+whole-archive,-bundle`; may be empty.
     pub modifiers: String,
-    /// The name that is looked for.
+    /// The name that it has here and in the source.
     pub name: String,
-    /// The name that it has in the source (`-l NAME:RENAME`).
+    /// The name that is looked for instead (`-l NAME:RENAME`).
     pub rename: Option<String>,
     /// The whole option value, which is keyed.
     pub text: String,
@@ -68,7 +69,10 @@ pub struct NativeLibrary {
 
 impl NativeLibrary {
     /// Reads the value of `-l`.
-    pub(crate) fn parse(text: &str) -> Result<Self, Bypass> {
+    ///
+    /// # Errors
+    /// A kind or modifier that isn't known.
+    pub fn parse(text: &str) -> Result<Self, Bypass> {
         let refuse = || Bypass::new(BypassReason::UnknownFlag, format!("-l {text}"));
         let (kind, name) = text.split_once('=').unwrap_or(("dylib", text));
         let (kind, modifiers) = kind.split_once(':').unwrap_or((kind, ""));
@@ -97,6 +101,12 @@ impl NativeLibrary {
     /// Whether the name is a file's name as it stands (`+verbatim`), instead of `libNAME.a`.
     pub fn verbatim(&self) -> bool {
         self.says("verbatim").unwrap_or(false)
+    }
+
+    /// The names that a file of it may have, with one of these endings.
+    pub fn file_names(&self, ends: &[&str]) -> Vec<String> {
+        let name = self.rename.as_ref().unwrap_or(&self.name);
+        if self.verbatim() { vec![name.clone()] } else { ends.iter().map(|end| format!("lib{name}.{end}")).collect() }
     }
 
     /// Whether a static library becomes part of an rlib.
@@ -144,7 +154,7 @@ impl Compile {
             files: self.target_specification(),
             native_cpu: self.codegen.native_cpu(),
             linker: None,
-            clippy_configs: self.clippy_configs(),
+            clippy_config_from: self.clippy_config_from.clone(),
         };
         if self.links() {
             self.want_linker(&mut wants);
@@ -155,9 +165,11 @@ impl Compile {
     fn want_linker(&self, wants: &mut Wants) {
         // Judged to be readable when the verdict was given.
         let args = link::read(&self.codegen.link_args, &self.cwd).unwrap_or_default();
-        for (index, path) in args.files.into_iter().enumerate() {
-            wants.files.push(NamedFile { name: format!("link-arg {index}"), path, required: true });
+        let files = args.files.into_iter().map(|path| (path, false)).chain(args.inputs.into_iter().map(|path| (path, true)));
+        for (index, (path, linked)) in files.enumerate() {
+            wants.files.push(NamedFile { name: format!("link-arg {index}"), path, required: true, linked });
         }
+        wants.files.extend(self.preloaded());
         wants.native_dirs.extend(args.dirs);
         wants.libraries.extend(args.libraries.into_iter().map(|name| NativeLibrary {
             kind: NativeKind::Dylib,
@@ -182,7 +194,7 @@ impl Compile {
     fn target_specification(&self) -> Vec<NamedFile> {
         let Some(target) = &self.target else { return Vec::new() };
         if target.ends_with(".json") {
-            return vec![NamedFile { name: "target".into(), path: self.cwd.join(target), required: true }];
+            return vec![NamedFile { name: "target".into(), path: self.cwd.join(target), required: true, linked: false }];
         }
         let path = self.environment.get("RUST_TARGET_PATH").map(String::as_str).unwrap_or_default();
         let dirs = path.split(':').filter(|dir| !dir.is_empty()).enumerate();
@@ -190,19 +202,28 @@ impl Compile {
             name: format!("target {index}"),
             path: self.cwd.join(dir).join(format!("{target}.json")),
             required: false,
+            linked: false,
         };
         dirs.map(file).collect()
     }
 
-    fn clippy_configs(&self) -> Vec<[PathBuf; 2]> {
-        let (Driver::Clippy { .. }, Some(from)) = (&self.driver, &self.clippy_config_from) else { return Vec::new() };
-        from.ancestors().map(|dir| [dir.join(".clippy.toml"), dir.join("clippy.toml")]).collect()
+    /// What `mold -run` puts in the linker's place, by content. Names without a path are found in ways of the loader's own.
+    fn preloaded(&self) -> impl Iterator<Item = NamedFile> {
+        let values = ["LD_PRELOAD", "MOLD_PATH"].into_iter().filter_map(|name| self.environment.get(name));
+        let paths = values.flat_map(|value| value.split([':', ' '])).filter(|path| path.starts_with('/'));
+        paths.map(|path| NamedFile { name: format!("preloaded {path}"), path: path.into(), required: false, linked: false })
     }
 
     /// Whether the unit is a library whose dependents may run it as a macro.
     pub fn is_proc_macro(&self) -> bool {
         !self.test && self.crate_types.contains(&CrateType::ProcMacro)
     }
+}
+
+/// The files that may be clippy-driver's configuration, nearest first: the first directory that has any of them counts (key their contents, or
+/// that there is none). `from` has to be canonical: that is how clippy goes up.
+pub fn clippy_configs(from: &Path) -> impl Iterator<Item = [PathBuf; 2]> {
+    from.ancestors().map(|dir| [dir.join(".clippy.toml"), dir.join("clippy.toml")])
 }
 
 #[cfg(test)]
@@ -221,6 +242,10 @@ mod tests {
         check("static:-bundle,+verbatim=libz.a", NativeKind::Static, "libz.a", None, false, true);
         check("static:+whole-archive=a:b", NativeKind::Static, "a", Some("b"), true, false);
         check("framework=Foundation", NativeKind::Framework, "Foundation", None, false, false);
+        let names = |text: &str| NativeLibrary::parse(text).unwrap().file_names(&["so", "a"]);
+        assert_eq!(names("z"), ["libz.so", "libz.a"]);
+        assert_eq!(names("static=a:b"), ["libb.so", "libb.a"]);
+        assert_eq!(names("static:+verbatim=libz.a"), ["libz.a"]);
         for bad in ["raw-dylib=x", "static:+frob=x", "static="] {
             assert_eq!(NativeLibrary::parse(bad).unwrap_err().detail, format!("-l {bad}"));
         }

@@ -386,7 +386,8 @@ fn whatever_counts_changes_the_key() {
 fn variables_of_linker_and_clippy_count_only_there() {
     let library = |name: &str| Call::unit("").var(name, "1").key() == Call::unit("").key();
     let program = |name: &str| Call::unit("--crate-type bin").var(name, "1").key() == Call::unit("--crate-type bin").key();
-    for name in ["SDKROOT", "LIBRARY_PATH", "COMPILER_PATH", "LD_RUN_PATH"] {
+    for name in ["SDKROOT", "LIBRARY_PATH", "COMPILER_PATH", "LD_RUN_PATH", "LD_PRELOAD", "MOLD_PATH", "NIX_HARDENING_ENABLE", "GNUTARGET"]
+    {
         assert!(library(name) && !program(name), "{name}");
     }
     let clippy = |vars: &[(&str, &str)]| {
@@ -511,6 +512,7 @@ fn wants_name_everything_that_has_to_be_looked_up() {
     assert_eq!(wants.framework_dirs, paths(&["/all", "/f"]));
     assert_eq!(wants.crate_dirs, paths(&["/all", "/w/c"]));
     assert_eq!(wants.files.iter().map(|file| file.path.as_path()).collect::<Vec<_>>(), [Path::new("/v"), Path::new("/x/y.a")]);
+    assert_eq!(wants.files.iter().map(|file| file.linked).collect::<Vec<_>>(), [false, true]);
     assert!(wants.native_cpu);
     let linker = wants.linker.unwrap();
     assert_eq!((linker.program, linker.fuse_ld.as_deref()), (Some("clang".into()), Some("lld")));
@@ -519,7 +521,13 @@ fn wants_name_everything_that_has_to_be_looked_up() {
     assert!(library.linker.is_none() && library.files.is_empty());
     let mut clippy = Call::unit("").var("CARGO_MANIFEST_DIR", "/w/m");
     clippy.argv.insert(0, "clippy-driver".into());
-    assert_eq!(clippy.compile().wants().clippy_configs[1], [PathBuf::from("/w/.clippy.toml"), "/w/clippy.toml".into()]);
+    let from = clippy.compile().wants().clippy_config_from.unwrap();
+    assert_eq!(kache_rustc::clippy_configs(&from).nth(1), Some([PathBuf::from("/w/.clippy.toml"), "/w/clippy.toml".into()]));
+    let preloads = Call::unit("--crate-type bin").var("LD_PRELOAD", "/m/wrapper.so:name.so").var("MOLD_PATH", "/m/mold").compile().wants();
+    assert_eq!(
+        preloads.files.iter().map(|file| file.path.as_path()).collect::<Vec<_>>(),
+        [Path::new("/m/wrapper.so"), Path::new("/m/mold")]
+    );
     let spec = Call::unit("--target t/spec.json").compile();
     assert_eq!(spec.wants().files[0].path, Path::new("/w/t/spec.json"));
 }

@@ -151,6 +151,7 @@ fn publication(store: &Store, index: usize) -> Result<Publication, Failure> {
             bound: false,
             mentions: Mentions::NONE,
             runs_macros: false,
+            linked: Default::default(),
         },
         blobs,
         pending_upload: None,

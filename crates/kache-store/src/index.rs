@@ -28,7 +28,7 @@ const CHECKSUM: usize = 8;
 pub(crate) type Key = &'static [u8; 32];
 pub(crate) type Bytes = &'static [u8];
 
-/// Artifact key → checked [`kache_model::Artifact`].
+/// Artifact key → checked ([`kache_model::Artifact`], id of its input set, [`kache_model::Linked`]).
 pub(crate) const ARTIFACTS: TableDefinition<'_, Key, Bytes> = TableDefinition::new("artifacts");
 /// Artifact key → (last use in milliseconds since the epoch, bytes of its row).
 pub(crate) const USES: TableDefinition<'_, Key, (u64, u32)> = TableDefinition::new("uses");

@@ -35,7 +35,7 @@ pub use stamp::{stamp, stamp_of};
 pub use verify::{Finding, Repair, VerifyProgress, VerifyReport};
 
 use index::{ARTIFACTS, Fault, Index, PENDING, SETS, UNIT_INPUTS, decode};
-use kache_model::{Artifact, ArtifactKey, Digest, InputSet, UnitInputs, UnitKey};
+use kache_model::{Artifact, ArtifactKey, Digest, InputSet, Linked, UnitInputs, UnitKey};
 use keeper::{Keeper, Life};
 use layout::Layout;
 use redb::ReadableTable;
@@ -222,9 +222,12 @@ impl Store {
         if first {
             self.0.keeper.note_uses();
         }
-        let found = self.0.read_row::<Artifact>(ARTIFACTS, "artifacts", &key.0);
+        let found = self.0.read_row::<(Artifact, Digest, Linked)>(ARTIFACTS, "artifacts", &key.0);
         match found {
-            Ok(Some(artifact)) => Ok(Some(Held { artifact: Arc::new(artifact), key: *key, inner: Arc::clone(&self.0) })),
+            Ok(Some((artifact, _, linked))) => {
+                let artifact = Arc::new(Artifact { linked, ..artifact });
+                Ok(Some(Held { artifact, key: *key, inner: Arc::clone(&self.0) }))
+            }
             other => {
                 self.0.shelf().unpin(key);
                 if other?.is_none() {

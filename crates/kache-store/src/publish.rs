@@ -95,7 +95,7 @@ impl Inner {
             if let Some(note) = pending_upload {
                 transaction.open_table(PENDING)?.insert(key.0.as_bytes(), note)?;
             }
-            let row = encode(&key.0, &(&artifact, set.id()))?;
+            let row = encode(&key.0, &(&artifact, set.id(), &artifact.linked))?;
             let entry = Entry { used, row_bytes: u32::try_from(row.len()).unwrap_or(u32::MAX) };
             let old = put_artifact(transaction, &key, &row)?;
             transaction.open_table(USES)?.insert(key.0.as_bytes(), (entry.used, entry.row_bytes))?;

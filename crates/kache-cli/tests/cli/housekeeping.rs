@@ -30,6 +30,7 @@ fn fill(place: &Place, packages: &[&str]) {
             bound: false,
             mentions: Mentions::NONE,
             runs_macros: false,
+            linked: Default::default(),
         };
         let publication = Publication {
             key: ArtifactKey(id),

@@ -29,12 +29,13 @@ fn text_is_text_and_digests_are_hex() {
     assert_eq!(read(&json).unwrap(), sample());
     let key = sample().key.to_string();
     for part in [
-        r#"{"format":1,"key":""#,
+        r#"{"format":2,"key":""#,
         &key,
         r#""outputs":[{"role":"metadata","name":"libserde-1.rmeta","executable":false,"blob":"#,
         r#""stdout":"out","stderr":{"base64":""#,
         r#""dep_info":{"name":"serde.d","text":{"base64":""#,
         r#""mentions":["OUT_DIR"]"#,
+        r#""linked":{"names":["z"],"by_macro":false}"#,
     ] {
         assert!(json.contains(part), "{part} in {json}");
     }
@@ -42,8 +43,8 @@ fn text_is_text_and_digests_are_hex() {
 
 #[test]
 fn formats_and_shapes() {
-    refused("\"format\":1", "\"format\":2", ErrorKind::Corrupt);
-    refused("\"format\":1,", "", ErrorKind::Corrupt);
+    refused("\"format\":2", "\"format\":1", ErrorKind::Corrupt);
+    refused("\"format\":2,", "", ErrorKind::Corrupt);
     refused("{\"format\"", "[{\"format\"", ErrorKind::Corrupt);
     refused("\"stdout\":\"out\"", "\"stdout\":[1,2]", ErrorKind::Corrupt);
     refused("\"OUT_DIR\"", "\"NEW_DIR\"", ErrorKind::Corrupt);

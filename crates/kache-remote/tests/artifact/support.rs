@@ -1,7 +1,9 @@
 //! A sample artifact, an intake in memory, and tar members made by hand.
 
 use kache_model::artifact::DepInfoText;
-use kache_model::{Artifact, ArtifactKey, BlobId, ContentKey, Digest, InputSet, Mentions, Output, PortablePath, Role, Roots, UnitInputs};
+use kache_model::{
+    Artifact, ArtifactKey, BlobId, ContentKey, Digest, InputSet, Linked, Mentions, Output, PortablePath, Role, Roots, UnitInputs,
+};
 use kache_remote::{Asked, Descriptor, ErrorKind, Intake, Limits, PackageName, Packed, RemoteError, Unpacked, pack, unpack};
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -74,6 +76,7 @@ pub(crate) fn descriptor(outputs: &[(Role, &str, &[u8])]) -> Descriptor {
         bound: false,
         mentions,
         runs_macros: true,
+        linked: Linked { names: ["z".to_owned()].into(), by_macro: false },
     };
     let key = ArtifactKey::derive(&content, &set, &Roots::default(), &[]);
     Descriptor { key, artifact, set, unit_inputs }

@@ -1,6 +1,6 @@
 //! Artifacts made of a few files, for the store's tests.
 
-use kache_model::{Artifact, ArtifactKey, ContentKey, Digest, InputSet, Mentions, Output, PortablePath, Role, UnitInputs, UnitKey};
+use kache_model::{Artifact, ArtifactKey, ContentKey, Digest, InputSet, Linked, Mentions, Output, PortablePath, Role, UnitInputs, UnitKey};
 use kache_store::{Capture, Options, Publication, StagedBlob, Store};
 use std::path::{Path, PathBuf};
 
@@ -52,6 +52,7 @@ pub(crate) fn artifact(name: &str, blobs: &[StagedBlob]) -> Artifact {
         bound: false,
         mentions: Mentions::NONE,
         runs_macros: false,
+        linked: Linked { names: [name.to_owned()].into(), by_macro: true },
     }
 }
 
