@@ -19,6 +19,7 @@ mod freshness;
 mod history;
 mod housekeeping;
 mod incremental;
+mod json;
 mod limits;
 mod locators;
 mod namespaces;

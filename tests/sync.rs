@@ -132,7 +132,7 @@ fn a_pull_ends_when_the_store_is_full_of_it() {
     let project = locked(&roomy);
     project.append("below/src/lib.rs", "pub static BYTES: &[u8] = include_bytes!(\"bytes\");\n");
     for version in 0..3 {
-        project.write("below/src/bytes", &format!("{version}").repeat(2 << 20));
+        project.write("below/src/bytes", format!("{version}").repeat(2 << 20));
         build(&roomy, &project, &["build"]);
     }
     flush(&roomy);
