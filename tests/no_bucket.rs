@@ -127,7 +127,11 @@ fn the_status_names_the_bucket_and_what_went_wrong_with_it_last() {
     let flushed = machine.kache(&["flush"]);
     let refusal = format!("access denied (credentials: {keys}); needs s3:PutObject");
     assert_eq!(flushed.status.code(), Some(1));
-    assert!(flushed.stdout.starts_with("left: 2 uploads (2 refused), 1 build index\n  ") && flushed.stdout.contains(&refusal), "{}", flushed.stdout);
+    assert!(
+        flushed.stdout.starts_with("left: 2 uploads (2 refused), 1 build index\n  ") && flushed.stdout.contains(&refusal),
+        "{}",
+        flushed.stdout
+    );
     let said = line(&machine);
     assert!(said[0].starts_with(&format!("{well}; 2 uploads waiting (2 refused); writes paused (")), "{said:?}");
     assert!(said[1].starts_with("last error ") && said[1].contains(&refusal), "{said:?}");
