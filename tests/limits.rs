@@ -37,7 +37,7 @@ fn a_daemon_short_of_descriptors_fails_no_build_and_throws_nothing_away() {
 fn a_daemon_takes_as_many_descriptors_as_it_may_have() {
     let machine = Machine::idle();
     let mut command = Command::new("sh");
-    command.args(["-c", "ulimit -Hn 300 && ulimit -Sn 64 && exec \"$KACHED\""]).env("KACHED", Binaries::get().kached());
+    command.args(["-c", "ulimit -Sn 64 && ulimit -Hn 300 && exec \"$KACHED\""]).env("KACHED", Binaries::get().kached());
     machine.launch(command);
     let limits = fs::read_to_string(format!("/proc/{}/limits", machine.pid())).unwrap();
     let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();

@@ -156,7 +156,7 @@ fn a_crate_can_be_left_to_rustc() {
 
 #[test]
 fn patterns_that_cannot_be_looked_through_are_a_bypass() {
-    let machine = machine("[rules.prog]\nfiles = [\"data/*.txt\"]\n");
+    let machine = machine("log = \"debug\"\n[rules.prog]\nfiles = [\"data/*.txt\"]\n");
     let project = silent(machine.path("a"));
     for number in 0..=10_000 {
         fs::write(project.file("data").join(format!("{number}.txt")), "").unwrap();

@@ -101,7 +101,7 @@ impl Bucket {
             list,
             write,
             puts: snapshot.puts,
-            refused_uploads: self.uploads.left().refused,
+            refused_uploads: self.refused_uploads(),
         }
     }
 
@@ -115,11 +115,16 @@ impl Bucket {
             endpoint: self.whereabouts.s3.endpoint(),
             credentials: snapshot.credential_source,
             queued_uploads: left.queued,
-            refused_uploads: left.refused,
+            refused_uploads: self.refused_uploads(),
             indexes: self.indexes.left().queued,
             breaker: snapshot.breaker,
             last_error: self.remote.counters().last_error().map(|(at, what)| LastError { what, secs_ago: secs(at) }),
         }
+    }
+
+    fn refused_uploads(&self) -> usize {
+        let left = self.uploads.left();
+        left.hopeless(left.refused > 0)
     }
 
     /// What last went wrong.

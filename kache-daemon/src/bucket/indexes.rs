@@ -1,6 +1,6 @@
 //! Build indexes of ended sessions that aren't in the bucket yet: how many, and why.
 
-use super::queue::{Left, is_final};
+use super::queue::Left;
 use kache_remote::ErrorKind;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -35,11 +35,14 @@ impl Indexes {
         Unwritten { indexes: Arc::clone(self), number }
     }
 
+    /// What they failed for counts no more: all are tried again.
+    pub(crate) fn hurry(&self) {
+        self.open().waiting.values_mut().for_each(|failed| *failed = None);
+    }
+
     /// How many there are.
     pub(crate) fn left(&self) -> Left {
-        let open = self.open();
-        let count = |which: &dyn Fn(ErrorKind) -> bool| open.waiting.values().filter(|failed| failed.is_some_and(which)).count();
-        Left { queued: open.waiting.len(), failed: count(&|_| true), refused: count(&is_final) }
+        Left::of(self.open().waiting.values().copied())
     }
 
     fn open(&self) -> MutexGuard<'_, Open> {
@@ -71,9 +74,11 @@ mod tests {
         let indexes = Arc::new(Indexes::default());
         let (first, second) = (indexes.begin(), indexes.begin());
         assert!(first.failed(ErrorKind::Server) && second.failed(ErrorKind::Forbidden));
-        assert_eq!(indexes.left(), Left { queued: 2, failed: 2, refused: 1 });
+        assert_eq!(indexes.left(), Left { queued: 2, failed: 2, refused: 1, untried: 0 });
         assert!(second.failed(ErrorKind::BreakerOpen));
-        assert_eq!(indexes.left(), Left { queued: 2, failed: 2, refused: 0 });
+        assert_eq!(indexes.left(), Left { queued: 2, failed: 2, refused: 0, untried: 1 });
+        indexes.hurry();
+        assert_eq!(indexes.left(), Left { queued: 2, ..Left::default() });
         let more: Vec<_> = (1..MAX_FAILING).map(|_| indexes.begin()).collect();
         assert!(!first.failed(ErrorKind::Server) && second.failed(ErrorKind::Forbidden));
         drop((first, second, more));

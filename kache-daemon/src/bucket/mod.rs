@@ -338,7 +338,7 @@ impl Bucket {
     /// Waits until everything that builds have left here is in the bucket: what is being taken in, the queue, the indexes of ended sessions. Tells
     /// what is left when `timeout` is over, or when only what the server refuses is left.
     pub(crate) async fn flush(self: &Arc<Self>, engine: &Engine, timeout: Option<Duration>) -> Unflushed {
-        self.wait_for_uploads(engine, timeout, |left| left.refused).await
+        self.wait_for_uploads(engine, timeout, Left::hopeless).await
     }
 
     /// Waits until nothing is left but what `hopeless` counts.
@@ -346,22 +346,24 @@ impl Bucket {
         self: &Arc<Self>,
         engine: &Engine,
         timeout: Option<Duration>,
-        hopeless: impl Fn(&Left) -> usize,
+        hopeless: impl Fn(&Left, bool) -> usize,
     ) -> Unflushed {
         let deadline = timeout.map(|timeout| tokio::time::Instant::now() + timeout);
-        let _impatience = self.uploads.hurry();
         self.remote.try_puts_again();
+        self.indexes.hurry();
+        let _impatience = self.uploads.hurry();
         let mut moved = self.uploads.watch();
         loop {
             self.end(self.sessions.take_ended());
             let (uploads, indexes) = (self.uploads.left(), self.indexes.left());
+            let refused = uploads.refused + indexes.refused > 0;
             let left = Unflushed {
                 being_stored: engine.being_stored(),
                 queued_uploads: uploads.queued,
-                refused_uploads: uploads.refused,
+                refused_uploads: uploads.hopeless(refused),
                 indexes: indexes.queued,
             };
-            let over = left.being_stored == 0 && [uploads, indexes].iter().all(|left| left.queued == hopeless(left));
+            let over = left.being_stored == 0 && [uploads, indexes].iter().all(|left| left.queued == hopeless(left, refused));
             if over || deadline.is_some_and(|deadline| tokio::time::Instant::now() >= deadline) {
                 return left;
             }
@@ -374,7 +376,7 @@ impl Bucket {
     /// goes on knows what was used until now.
     pub(crate) async fn drain(self: &Arc<Self>, engine: &Engine, limit: Duration) {
         self.end(self.sessions.take_all());
-        let left = self.wait_for_uploads(engine, Some(limit), |left| left.failed).await;
+        let left = self.wait_for_uploads(engine, Some(limit), |left, _| left.failed).await;
         if left != Unflushed::default() {
             tracing::warn!(?left, "stopped before everything was uploaded; it goes on at the next start");
         }

@@ -59,6 +59,31 @@ pub(crate) struct Left {
     pub(crate) failed: usize,
     /// Those of them that failed for a reason that won't pass by itself.
     pub(crate) refused: usize,
+    /// Those of them that weren't tried because of what others met.
+    pub(crate) untried: usize,
+}
+
+impl Left {
+    /// Counts how each of those that wait has failed, if it has.
+    pub(crate) fn of(waiting: impl Iterator<Item = Option<ErrorKind>>) -> Self {
+        let mut left = Self::default();
+        for failed in waiting {
+            left.queued += 1;
+            let Some(kind) = failed else { continue };
+            left.failed += 1;
+            match kind {
+                ErrorKind::BreakerOpen => left.untried += 1,
+                kind if !kind.retryable() => left.refused += 1,
+                _ => {}
+            }
+        }
+        left
+    }
+
+    /// What trying again won't help. Once the server has refused `any`, those that weren't tried because of that count as refused, too.
+    pub(crate) fn hopeless(&self, any: bool) -> usize {
+        self.refused + if any { self.untried } else { 0 }
+    }
 }
 
 impl Queue {
@@ -137,24 +162,15 @@ impl Queue {
         self.waiting.get(key).and_then(|waiting| waiting.level)
     }
 
-    /// What is left. Once the server has refused one, those that weren't tried because of that count as refused too.
+    /// What is left.
     pub(crate) fn left(&self) -> Left {
-        let count = |which: &dyn Fn(ErrorKind) -> bool| self.waiting.values().filter(|waiting| waiting.failed.is_some_and(which)).count();
-        let failed = count(&|_| true);
-        let untried = count(&|kind| kind == ErrorKind::BreakerOpen);
-        let refused = count(&is_final);
-        Left { queued: self.waiting.len(), failed, refused: if refused > 0 { refused + untried } else { 0 } }
+        Left::of(self.waiting.values().map(|waiting| waiting.failed))
     }
 
     /// Whether one of `keys` waits that hasn't failed.
     pub(crate) fn expects_any(&self, keys: &HashSet<ArtifactKey>) -> bool {
         self.waiting.iter().any(|(key, waiting)| keys.contains(key) && waiting.failed.is_none())
     }
-}
-
-/// Whether trying again is pointless until somebody has done something about it.
-pub(crate) fn is_final(kind: ErrorKind) -> bool {
-    !kind.retryable() && kind != ErrorKind::BreakerOpen
 }
 
 #[cfg(test)]
@@ -194,11 +210,11 @@ mod tests {
         for pause in [2.0, 4.0, 8.0] {
             assert_eq!(queue.next(now), Next::Upload(key(0)));
             queue.failed(&key(0), ErrorKind::Server, false, 1.0, now);
-            assert_eq!(queue.left(), Left { queued: 1, failed: 1, refused: 0 });
+            assert_eq!(queue.left(), Left { queued: 1, failed: 1, ..Left::default() });
             assert_eq!(queue.next(now), Next::Wait(Some(now + seconds(pause))));
             now += seconds(pause);
         }
-        for (impatient, longest) in [(true, 10.0), (false, 16.0)] {
+        for (impatient, longest) in [(true, 10.0), (false, 32.0)] {
             queue.hurry(now);
             assert_eq!(queue.next(now), Next::Upload(key(0)));
             queue.failed(&key(0), ErrorKind::Server, impatient, 0.0, now);
@@ -208,14 +224,15 @@ mod tests {
 
     #[test]
     fn what_is_put_off_is_refused_only_where_that_is_the_reason() {
-        for (kind, refused) in [(ErrorKind::BreakerOpen, 0), (ErrorKind::Forbidden, 2)] {
+        for (kind, refused, untried) in [(ErrorKind::BreakerOpen, 0, 2), (ErrorKind::Forbidden, 2, 0)] {
             let (mut queue, now) = queue(2);
             let until = now + seconds(300.0);
             queue.put_off(kind, until, now);
             assert_eq!(queue.next(now), Next::Wait(Some(until)));
-            assert_eq!(queue.left(), Left { queued: 2, failed: 2, refused });
+            assert_eq!(queue.left(), Left { queued: 2, failed: 2, refused, untried });
+            assert_eq!([false, true].map(|any| queue.left().hopeless(any)), [refused, 2]);
             queue.hurry(now);
-            assert_eq!(queue.left(), Left { queued: 2, failed: 0, refused: 0 });
+            assert_eq!(queue.left(), Left { queued: 2, ..Left::default() });
             assert_eq!(queue.next(now), Next::Upload(key(0)));
             queue.put_off(kind, until, now);
             queue.done(&key(0), now);
