@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// A compiler, identified.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -65,6 +66,9 @@ pub(crate) enum ToolchainError {
     Probe { compiler: PathBuf, question: &'static str, answer: String },
 }
 
+/// How long the stamps of a target's libraries are believed: there are dozens, and a hit takes no longer than looking at them all.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 /// Variables that change what a compiler answers about itself.
 const ASKED_WITH: [&str; 9] = [
     "HOME",
@@ -82,7 +86,8 @@ const ASKED_WITH: [&str; 9] = [
 #[derive(Debug, Default)]
 pub(crate) struct Toolchains {
     known: Mutex<HashMap<Digest, Arc<Toolchain>>>,
-    libraries: Mutex<HashMap<PathBuf, Arc<Libraries>>>,
+    /// By directory, with the time when their stamps were looked at.
+    libraries: Mutex<HashMap<PathBuf, (Instant, Libraries)>>,
 }
 
 impl Toolchains {
@@ -138,36 +143,39 @@ impl Toolchains {
         let target = target.unwrap_or(&toolchain.host);
         let name = if target.ends_with(".json") { Path::new(target).file_stem() } else { None }.unwrap_or(target.as_ref());
         let dir = toolchain.sysroot.join("lib/rustlib").join(name);
-        let lock = || self.libraries.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = lock().get(&dir).cloned();
-        if let Some(known) = known.filter(|known| known.is_fresh()) {
-            return Ok(known.digest);
-        }
         // Held while hashing: the first hundred units of a build ask at once, and one look serves all.
-        let mut libraries = lock();
-        if let Some(known) = libraries.get(&dir).filter(|known| known.is_fresh()) {
-            return Ok(known.digest);
+        let mut libraries = self.libraries.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((looked, known)) = libraries.get_mut(&dir) {
+            if looked.elapsed() < LOOK_AGAIN {
+                return Ok(known.digest);
+            }
+            if known.is_fresh() {
+                *looked = Instant::now();
+                return Ok(known.digest);
+            }
         }
+        let (found, settled) = Self::look_up_libraries(&dir, files, store)?;
+        let digest = found.digest;
+        if settled {
+            libraries.insert(dir, (Instant::now(), found));
+        }
+        Ok(digest)
+    }
+
+    /// What the store remembers or a look shows, and whether it may be kept.
+    fn look_up_libraries(dir: &Path, files: &Files, store: &Store) -> std::io::Result<(Libraries, bool)> {
         let memo = format!("target-libraries-1/{}", dir.display());
         let stored = store.memo(&memo).and_then(|bytes| postcard::from_bytes::<Libraries>(&bytes).ok());
-        let known = match stored.filter(Libraries::is_fresh) {
-            Some(known) => known,
-            None => {
-                let began = files::now();
-                let found = look_at_libraries(&dir, files)?;
-                let settled = found.parts.iter().all(|(_, stamp)| stamp.is_none_or(|stamp| files::settled(&stamp, began)));
-                if !settled {
-                    return Ok(found.digest);
-                }
-                if let Ok(bytes) = postcard::to_stdvec(&found) {
-                    store.set_memo(&memo, bytes);
-                }
-                found
-            }
-        };
-        let digest = known.digest;
-        libraries.insert(dir, Arc::new(known));
-        Ok(digest)
+        if let Some(known) = stored.filter(Libraries::is_fresh) {
+            return Ok((known, true));
+        }
+        let began = files::now();
+        let found = look_at_libraries(dir, files)?;
+        let settled = found.parts.iter().all(|(_, stamp)| stamp.is_none_or(|stamp| files::settled(&stamp, began)));
+        if let (true, Ok(bytes)) = (settled, postcard::to_stdvec(&found)) {
+            store.set_memo(&memo, bytes);
+        }
+        Ok((found, settled))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Digest, Arc<Toolchain>>> {
