@@ -23,7 +23,7 @@ use tokio::time::{Instant, timeout};
 /// Uploads at once: each holds an artifact's outputs open and its packed bytes on the disk.
 const AT_ONCE: usize = 8;
 
-/// With more artifacts than this in the queue one is packed at a time even while rustc has all processors: the rest would take too long afterwards.
+/// With more artifacts than this in the queue one is packed at a time even while rustc runs: the rest would take too long afterwards.
 const MANY: usize = 64;
 
 /// The queue, and who looks at it.
@@ -178,15 +178,16 @@ impl Bucket {
         self.uploads.moved();
     }
 
-    /// Leaves the processors to rustc: as many artifacts are packed at once as there are processors on which none runs.
+    /// Leaves the processors to rustc: nothing is packed while one runs. How many are left over can't be told from the number of compiles, for one takes
+    /// as many as Cargo's jobserver gives it.
     pub(super) async fn mind_the_load(self: Arc<Self>, mut compiles: watch::Receiver<usize>) {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let mut moved = self.uploads.watch();
         loop {
             let running = *compiles.borrow_and_update();
             let impatient = self.uploads.impatient.load(Ordering::Relaxed) > 0;
-            let at_least = usize::from(self.uploads.left().queued > MANY);
-            set_packers(if impatient { processors } else { processors.saturating_sub(running).max(at_least) });
+            let beside_rustc = usize::from(self.uploads.left().queued > MANY);
+            set_packers(if impatient || running == 0 { processors } else { beside_rustc });
             let changed = tokio::select! {
                 changed = compiles.changed() => changed,
                 changed = moved.changed() => changed,
