@@ -41,9 +41,7 @@ impl Connector {
         let inner = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(tcp);
         Self { inner, deadline, counters }
     }
-}
 
-impl Connector {
     /// Opens a connection to the server of `uri`.
     pub(crate) async fn open(&self, uri: Uri) -> Result<Stream, RemoteError> {
         let host = uri.authority().map_or_else(String::new, ToString::to_string);
