@@ -68,7 +68,10 @@ fn two_machines_share_ripgrep_over_a_real_server() {
     let numbers = remote(&second);
     tell("machine 2 restored", start, &numbers);
     // One GET for each unit, and three for the indexes of each build.
-    assert_eq!((number(&numbers, "prefetched"), number(&numbers, "gets")), (built, built + 6), "{numbers}\n{}", second.log());
+    assert_eq!(number(&numbers, "gets"), built + 6, "{numbers}\n{}", second.log());
+    // Whoever waits already when the index comes fetches for itself: a compile for each processor, in each build.
+    let waiting = BUILDS.len() as u64 * std::thread::available_parallelism().unwrap().get() as u64;
+    assert!(number(&numbers, "prefetched") + waiting >= built, "{numbers}\n{}", second.log());
     assert_eq!((&numbers["errors"], number(&numbers, "lists"), number(&numbers, "credential_loads")), (&json!({}), 0, 1), "{numbers}");
 
     // What is there already: told by the condition of the PUT, or overwritten with the same.
