@@ -23,7 +23,7 @@ use kache_rustc::dep_info;
 use kache_rustc::scan::Scanner;
 use kache_rustc::{Expected, Shape, streams};
 use kache_store::{Capture, Publication, StagedBlob};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
@@ -187,6 +187,13 @@ impl Engine {
         Ok(Scanned { blob, spells: seen.root, mentions: seen.mentions })
     }
 
+    /// What rustc itself puts into a library, as the toolchain's own libraries show. (One named by `--sysroot` is of the same compiler.)
+    fn own_members(&self, question: &Question) -> BTreeSet<String> {
+        let targets = [question.compile.target.as_deref(), None];
+        let found = targets.map(|target| self.toolchains.target_libraries(&question.toolchain, target, &self.files, &self.store));
+        found.into_iter().flatten().flat_map(|libraries| libraries.own_members.clone()).collect()
+    }
+
     /// The second half: hash the rest, decide whether the result is portable, publish.
     pub(crate) fn publish(&self, captured: Captured) -> Result<(ArtifactKey, Kept), NotStored> {
         let Captured {
@@ -211,7 +218,7 @@ impl Engine {
                 None => self.take(&question, &taken, &by_descriptor(&taken))?,
             };
             if taken.expected.role == Role::Rlib {
-                audit(&question, &taken, &bundled)?;
+                audit(&question, &taken, &self.own_members(&question), &bundled)?;
             }
             if let Some(root) = &scanned.spells {
                 tracing::info!(krate = %question.compile.crate_name, output = %taken.expected.name, %root, "bound: the output spells a path");
@@ -310,9 +317,9 @@ fn bundled(question: &Question, observed: &Observed) -> Vec<String> {
 }
 
 /// `#[link(kind = "static")]` bundles a library that no argument names; its members show in the archive, one by one.
-fn audit(question: &Question, taken: &Taken, bundled: &[String]) -> Result<(), NotStored> {
+fn audit(question: &Question, taken: &Taken, own_members: &BTreeSet<String>, bundled: &[String]) -> Result<(), NotStored> {
     let members = archive::members(&by_descriptor(taken)).map_err(|source| NotStored::Read { path: taken.path.clone(), source })?;
-    let own = |name: &String| name == "lib.rmeta" || (name.starts_with(&*question.compile.crate_name) && name.ends_with(".rcgu.o"));
+    let own = |name: &String| own_members.contains(name) || (name.starts_with(&*question.compile.crate_name) && name.ends_with(".rcgu.o"));
     let mut explained: HashMap<&str, usize> = HashMap::new();
     for name in bundled {
         *explained.entry(name).or_default() += 1;

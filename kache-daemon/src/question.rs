@@ -321,7 +321,8 @@ impl Lookup<'_> {
         let Some(sysroot) = &self.compile.sysroot else {
             let Engine { toolchains, files, store, .. } = self.engine;
             let found = toolchains.target_libraries(self.toolchain, self.compile.target.as_deref(), files, store);
-            return found.map_err(|error| Bypass::new(BypassReason::UnknownToolchain, format!("libraries of the target: {error}")));
+            let failed = |error| Bypass::new(BypassReason::UnknownToolchain, format!("libraries of the target: {error}"));
+            return found.map(|libraries| libraries.digest).map_err(failed);
         };
         self.digest(&self.cwd.join(sysroot).join("lib"), BypassReason::UnknownToolchain)
     }

@@ -8,13 +8,14 @@
 //! A rustup proxy stands for whichever toolchain it would pick, so it is asked, each time unless `RUSTUP_TOOLCHAIN` pins the choice. Where
 //! that name leads is looked at each time.
 
+use crate::archive;
 use crate::files::{self, Files, Found};
 use crate::spawn;
 use kache_model::{Digest, Encoder, FileStamp};
 use kache_rustc::Env;
 use kache_store::Store;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -44,9 +45,12 @@ impl Toolchain {
 }
 
 /// What comes with a toolchain for one target.
-#[derive(Debug, Serialize, Deserialize)]
-struct Libraries {
-    digest: Digest,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Libraries {
+    /// All of it, by content.
+    pub(crate) digest: Digest,
+    /// Members that rustc puts into every library beside its code: `lib.rmeta`, since 1.97 `lib.rmeta-link`, and whatever comes next.
+    pub(crate) own_members: BTreeSet<String>,
     /// Directories and files with their stamps; what isn't there has none.
     parts: Vec<(PathBuf, Option<FileStamp>)>,
 }
@@ -87,7 +91,7 @@ const ASKED_WITH: [&str; 9] = [
 pub(crate) struct Toolchains {
     known: Mutex<HashMap<Digest, Arc<Toolchain>>>,
     /// By directory, with the time when their stamps were looked at.
-    libraries: Mutex<HashMap<PathBuf, (Instant, Libraries)>>,
+    libraries: Mutex<HashMap<PathBuf, (Instant, Arc<Libraries>)>>,
 }
 
 impl Toolchains {
@@ -139,7 +143,7 @@ impl Toolchains {
         target: Option<&str>,
         files: &Files,
         store: &Store,
-    ) -> std::io::Result<Digest> {
+    ) -> std::io::Result<Arc<Libraries>> {
         let target = target.unwrap_or(&toolchain.host);
         let name = if target.ends_with(".json") { Path::new(target).file_stem() } else { None }.unwrap_or(target.as_ref());
         let dir = toolchain.sysroot.join("lib/rustlib").join(name);
@@ -147,24 +151,24 @@ impl Toolchains {
         let mut libraries = self.libraries.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((looked, known)) = libraries.get_mut(&dir) {
             if looked.elapsed() < LOOK_AGAIN {
-                return Ok(known.digest);
+                return Ok(Arc::clone(known));
             }
             if known.is_fresh() {
                 *looked = Instant::now();
-                return Ok(known.digest);
+                return Ok(Arc::clone(known));
             }
         }
         let (found, settled) = Self::look_up_libraries(&dir, files, store)?;
-        let digest = found.digest;
+        let found = Arc::new(found);
         if settled {
-            libraries.insert(dir, (Instant::now(), found));
+            libraries.insert(dir, (Instant::now(), Arc::clone(&found)));
         }
-        Ok(digest)
+        Ok(found)
     }
 
     /// What the store remembers or a look shows, and whether it may be kept.
     fn look_up_libraries(dir: &Path, files: &Files, store: &Store) -> std::io::Result<(Libraries, bool)> {
-        let memo = format!("target-libraries-1/{}", dir.display());
+        let memo = format!("target-libraries-2/{}", dir.display());
         let stored = store.memo(&memo).and_then(|bytes| postcard::from_bytes::<Libraries>(&bytes).ok());
         if let Some(known) = stored.filter(Libraries::is_fresh) {
             return Ok((known, true));
@@ -300,6 +304,7 @@ fn parts_of(sysroot: &Path, host: &str, program: &Path) -> Vec<PathBuf> {
 fn look_at_libraries(dir: &Path, files: &Files) -> std::io::Result<Libraries> {
     let mut parts = Vec::new();
     let mut digests = BTreeMap::new();
+    let mut rlibs = Vec::new();
     let mut names = vec!["target.json".to_owned()];
     for below in ["lib", "lib/self-contained"] {
         let path = dir.join(below);
@@ -312,6 +317,9 @@ fn look_at_libraries(dir: &Path, files: &Files) -> std::io::Result<Libraries> {
         match files::look(&path)? {
             Some(Found::File(_)) => {
                 let found = files.digest(&path)?;
+                if name.ends_with(".rlib") {
+                    rlibs.push(path.clone());
+                }
                 parts.push((path, found.map(|(stamp, _)| stamp)));
                 digests.insert(name, found.map(|(_, digest)| digest));
             }
@@ -324,7 +332,16 @@ fn look_at_libraries(dir: &Path, files: &Files) -> std::io::Result<Libraries> {
     for digest in digests.values() {
         encoder.optional("bytes", digest.as_ref().map(|digest| digest.as_bytes().as_slice()));
     }
-    Ok(Libraries { digest: encoder.finish(), parts })
+    Ok(Libraries { digest: encoder.finish(), own_members: common_members(&rlibs), parts })
+}
+
+/// The members that all of these libraries have, of at least two: their objects are named after each, and native code that one of them bundles is
+/// in no other. Where there is nothing to learn from (a target that is built from source), what rustc has always written.
+fn common_members(rlibs: &[PathBuf]) -> BTreeSet<String> {
+    let members = rlibs.iter().filter_map(|path| archive::members(path).ok()).map(BTreeSet::from_iter);
+    let common = members.reduce(|all: BTreeSet<String>, one| all.intersection(&one).cloned().collect());
+    let always = BTreeSet::from(["lib.rmeta".to_owned()]);
+    common.filter(|common| rlibs.len() > 1 && common.is_superset(&always)).unwrap_or(always)
 }
 
 #[cfg(test)]
@@ -372,5 +389,29 @@ mod tests {
         changes("target.json", "{}");
         assert!(!before.is_fresh());
         changes("target.json", "{ }");
+    }
+
+    /// An archive with these members, each of them empty.
+    fn archive(path: &Path, members: &[&str]) -> PathBuf {
+        let header = |name: &&str| format!("{:<48}{:<10}`\n", format!("{name}/"), 0);
+        std::fs::write(path, format!("!<arch>\n{}", members.iter().map(header).collect::<String>())).unwrap();
+        path.to_owned()
+    }
+
+    #[test]
+    fn what_rustc_puts_into_every_library_is_learned_from_those_that_come_with_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let make = |name: &str, members: &[&str]| archive(&dir.path().join(name), members);
+        let plain = make("libcore.rlib", &["lib.rmeta", "lib.next", "core.cgu.o"]);
+        let native = make("libbuiltins.rlib", &["lib.rmeta", "lib.next", "builtins.o", "mul.o"]);
+        let check = |rlibs: &[&PathBuf], expected: &[&str]| {
+            let rlibs: Vec<PathBuf> = rlibs.iter().map(|path| (*path).clone()).collect();
+            assert_eq!(Vec::from_iter(common_members(&rlibs)), expected, "{rlibs:?}");
+        };
+        check(&[&plain, &native], &["lib.next", "lib.rmeta"]);
+        // Alone, a library doesn't say which members are rustc's; nor do those that have nothing in common.
+        check(&[&native], &["lib.rmeta"]);
+        check(&[&plain, &native, &make("libodd.rlib", &["odd.o"])], &["lib.rmeta"]);
+        check(&[], &["lib.rmeta"]);
     }
 }
