@@ -12,6 +12,7 @@ mod crashes;
 mod crowds;
 mod daemon;
 mod damage;
+mod declared;
 mod diagnostics;
 mod doctor;
 mod edits;

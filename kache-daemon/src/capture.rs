@@ -12,8 +12,8 @@ use crate::engine::Engine;
 use crate::files;
 use crate::lease::Lease;
 use crate::leftovers::Leftovers;
-use crate::question::Question;
-use crate::restore::{detach, interface};
+use crate::question::{Interface, Question};
+use crate::restore::detach;
 use crate::sources::{Contents, NotStored, Observed, Read};
 use kache_journal::Kept;
 use kache_model::artifact::DepInfoText;
@@ -153,12 +153,15 @@ impl Engine {
     /// Lets dependents know what the new libraries are.
     fn remember(&self, question: &Question, observed: &Observed, outputs: &[Taken], mentions: Mentions) {
         let blob = |role| outputs.iter().find(|taken| taken.expected.role == role).and_then(|taken| taken.blob.as_ref());
-        let interface = interface(question, |role| blob(role).map(|scanned| scanned.blob.id().0));
+        let interface = Interface::of(question, |role| blob(role).map(|scanned| scanned.blob.id().0));
         for taken in outputs {
             if !matches!(taken.expected.role, Role::Metadata | Role::Rlib | Role::SharedObject) {
                 continue;
             }
             let bytes = taken.blob.as_ref().map(|scanned| scanned.blob.id().0);
+            if let (Role::SharedObject, Some(bytes)) = (taken.expected.role, bytes) {
+                self.spellings.seen_at(bytes, &taken.path);
+            }
             let origin = question.origin(observed.contents, interface, mentions, &observed.linked);
             self.outputs.remember(&self.store, &taken.path, taken.stamp, bytes, origin);
         }

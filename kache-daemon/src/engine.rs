@@ -33,6 +33,7 @@ use crate::question::Question;
 use crate::restore::RestoreError;
 use crate::settings::{InForce, Settings};
 use crate::sources::{NotStored, Read};
+use crate::spellings::Spellings;
 use crate::stats::Stats;
 use crate::toolchain::{Toolchain, Toolchains};
 use crate::verify::{self, VerifyMode};
@@ -59,6 +60,7 @@ pub(crate) struct Engine {
     pub(crate) outputs: Outputs,
     pub(crate) linkers: Linkers,
     pub(crate) natives: Natives,
+    pub(crate) spellings: Spellings,
     pub(crate) stats: Stats,
     /// What every invocation came to, for people.
     pub(crate) journal: Arc<Journal>,
@@ -124,6 +126,7 @@ impl Engine {
             outputs: Outputs::default(),
             linkers: Linkers::default(),
             natives: Natives::default(),
+            spellings: Spellings::default(),
             stats: Stats::new(),
             journal,
             leases: Leases::default(),

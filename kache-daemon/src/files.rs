@@ -96,6 +96,37 @@ pub(crate) fn settled(stamp: &FileStamp, now: i128) -> bool {
     stamp.ctime.max(stamp.mtime) + blur < now
 }
 
+/// How a directory's tree is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tree {
+    /// All that is below it.
+    Whole,
+    /// What a build script means by it: without `.git`, and without directories that say by a `CACHEDIR.TAG` that they are made by tools.
+    Declared,
+    /// What belongs to a package: also without the packages inside it.
+    Package,
+}
+
+/// More files than this below a directory that a build script means aren't looked at.
+pub(crate) const MAX_DECLARED: usize = 10_000;
+
+impl Tree {
+    fn leaves_out(self, path: &Path) -> bool {
+        match self {
+            Self::Whole => false,
+            Self::Declared => path.ends_with(".git") || path.join("CACHEDIR.TAG").exists(),
+            Self::Package => Self::Declared.leaves_out(path) || path.join("Cargo.toml").exists(),
+        }
+    }
+}
+
+/// A walk through a directory.
+struct Walk {
+    tree: Tree,
+    /// How many files more it may look at.
+    left: usize,
+}
+
 /// The memo. Cheap to share; one per daemon.
 #[derive(Debug, Default)]
 pub(crate) struct Files(Mutex<HashMap<Arc<Path>, (FileStamp, Digest)>>);
@@ -106,8 +137,20 @@ impl Files {
         match look(path)? {
             None => Ok(None),
             Some(Found::File(stamp)) => self.file(path, stamp).map(Some),
-            Some(Found::Directory(stamp)) => Ok(Some((stamp, self.directory(path, 0)?))),
+            Some(Found::Directory(stamp)) => {
+                let mut walk = Walk { tree: Tree::Whole, left: usize::MAX };
+                Ok(Some((stamp, self.directory(path, 0, &mut walk)?)))
+            }
             Some(Found::Other) => Err(io::Error::other("neither file nor directory")),
+        }
+    }
+
+    /// The digest of a file, or of as much of a directory as `tree` says and at most [`MAX_DECLARED`] files; `None` if nothing is there.
+    pub(crate) fn tree(&self, path: &Path, tree: Tree) -> io::Result<Option<Digest>> {
+        let mut walk = Walk { tree, left: MAX_DECLARED };
+        match look(path)? {
+            Some(Found::Directory(_)) => self.directory(path, 0, &mut walk).map(Some),
+            _ => Ok(self.digest(path)?.map(|(_, digest)| digest)),
         }
     }
 
@@ -135,16 +178,21 @@ impl Files {
     }
 
     /// Names in order, each with what is behind it. Symlinks to directories are not followed into loops: 32 levels at most.
-    fn directory(&self, path: &Path, depth: u32) -> io::Result<Digest> {
+    fn directory(&self, path: &Path, depth: u32, walk: &mut Walk) -> io::Result<Digest> {
         let mut names: Vec<_> = std::fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.file_name())).collect::<Result<_, _>>()?;
         names.sort();
         let mut encoder = Encoder::new("kache.directory.v1");
         for name in names {
             let child = path.join(&name);
+            let found = look(&child)?;
+            if matches!(found, Some(Found::Directory(_))) && walk.tree.leaves_out(&child) {
+                continue;
+            }
+            walk.left = walk.left.checked_sub(1).ok_or_else(|| io::Error::other(format!("more than {MAX_DECLARED} files")))?;
             encoder.field("name", name.as_encoded_bytes());
-            match look(&child)? {
+            match found {
                 Some(Found::File(stamp)) => encoder.field("file", self.file(&child, stamp)?.1.as_bytes()),
-                Some(Found::Directory(_)) if depth < 32 => encoder.field("directory", self.directory(&child, depth + 1)?.as_bytes()),
+                Some(Found::Directory(_)) if depth < 32 => encoder.field("directory", self.directory(&child, depth + 1, walk)?.as_bytes()),
                 _ => encoder.field("other", b""),
             };
         }
@@ -217,5 +265,41 @@ mod tests {
         let renamed = digest();
         assert_eq!(std::collections::HashSet::from([empty, one, two, renamed]).len(), 4);
         assert!(files.digest(&dir.path().join("none")).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_packages_tree_is_what_is_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Files::default();
+        let mut seen = std::collections::HashSet::new();
+        let mut looks_other = |tree: Tree| seen.insert(files.tree(dir.path(), tree).unwrap().unwrap());
+        assert!(looks_other(Tree::Package));
+        for (name, package, declared) in [
+            ("Cargo.toml", true, true),
+            ("data/deep/a", true, true),
+            (".git/HEAD", false, false),
+            ("target/CACHEDIR.TAG", false, false),
+            ("target/debug/a", false, false),
+            ("nested/Cargo.toml", false, true),
+            ("nested/a", false, true),
+        ] {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let before = files.tree(dir.path(), Tree::Declared).unwrap();
+            std::fs::write(path, "").unwrap();
+            assert_eq!(files.tree(dir.path(), Tree::Declared).unwrap() != before, declared, "{name}");
+            assert_eq!(looks_other(Tree::Package), package, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_declared_directory_has_a_bound() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in 0..=MAX_DECLARED {
+            std::fs::write(dir.path().join(name.to_string()), "").unwrap();
+        }
+        assert!(Files::default().tree(dir.path(), Tree::Declared).is_err());
+        std::fs::remove_file(dir.path().join("0")).unwrap();
+        assert!(Files::default().tree(dir.path(), Tree::Declared).unwrap().is_some());
     }
 }

@@ -6,7 +6,7 @@
 use crate::engine::Engine;
 use crate::files;
 use crate::outputs::Origin;
-use crate::question::Question;
+use crate::question::{Interface, Question};
 use kache_model::{Digest, FileStamp, Role};
 use kache_rustc::scan::Scanner;
 use std::collections::HashMap;
@@ -62,7 +62,8 @@ impl InFlights {
         let mut scanner = Scanner::new(&flight.question.roots);
         scanner.push(&metadata);
         let mentions = engine.exported_mentions(&flight.question, &observed, scanner.finish().mentions);
-        let origin = flight.question.origin(observed.contents, Some(Digest::of(&metadata)), mentions, &observed.linked);
+        let interface = Interface { pinned: Some(Digest::of(&metadata)), code: None };
+        let origin = flight.question.origin(observed.contents, interface, mentions, &observed.linked);
         *known = Some((stamp, origin.clone()));
         Some(origin)
     }

@@ -4,7 +4,7 @@
 //! (The sources aren't among these, they are known only afterwards: see [`crate::sources`].)
 
 use crate::engine::Engine;
-use crate::files::Files;
+use crate::files::{Files, Tree};
 use crate::natives::Ask;
 use crate::outputs::Origin;
 use crate::question::Question;
@@ -19,6 +19,7 @@ type Found = Option<(FileStamp, Digest)>;
 #[derive(Debug, Default)]
 pub(crate) struct Looked {
     files: Vec<(PathBuf, Found)>,
+    trees: Vec<(PathBuf, Tree, Option<Digest>)>,
     externs: Vec<(PathBuf, Origin)>,
     natives: Vec<(Ask, Vec<PathBuf>)>,
 }
@@ -29,6 +30,16 @@ impl Looked {
         let found = files.digest(path)?;
         self.files.push((path.to_owned(), found));
         Ok(found.map(|(_, digest)| digest))
+    }
+
+    /// Digests a file, or as much of a directory as `tree` says.
+    pub(crate) fn tree(&mut self, files: &Files, path: &Path, tree: Tree) -> io::Result<Option<Digest>> {
+        if !path.is_dir() {
+            return self.digest(files, path);
+        }
+        let found = files.tree(path, tree)?;
+        self.trees.push((path.to_owned(), tree, found));
+        Ok(found)
     }
 
     /// Notes a name under which nothing was found.
@@ -55,7 +66,9 @@ impl Looked {
     pub(crate) fn moved(&self, engine: &Engine, question: &Question) -> Option<PathBuf> {
         let file = self.files.iter().find(|(path, before)| !stands(&engine.files, path, *before)).map(|(path, _)| path);
         let library = || self.externs.iter().find(|(path, before)| !is_from(engine, path, before)).map(|(path, _)| path);
-        file.or_else(library).cloned().or_else(|| self.found_elsewhere(engine, question))
+        let differs = |path: &Path, tree, before: &Option<Digest>| engine.files.tree(path, tree).ok().as_ref() != Some(before);
+        let tree = || self.trees.iter().find(|(path, tree, before)| differs(path, *tree, before)).map(|(path, ..)| path);
+        file.or_else(library).or_else(tree).cloned().or_else(|| self.found_elsewhere(engine, question))
     }
 
     /// The directory of a unit one of whose native libraries is another file now.

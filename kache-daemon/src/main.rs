@@ -38,10 +38,12 @@ mod service;
 mod settings;
 mod sources;
 mod spawn;
+mod spellings;
 mod standing;
 mod stats;
 mod strangers;
 mod toolchain;
+mod untracked;
 mod verify;
 mod ways;
 

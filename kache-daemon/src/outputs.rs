@@ -26,8 +26,8 @@ pub(crate) struct Origin {
     pub(crate) interface: Option<Digest>,
     /// Variables that macros in it or behind it mention (by `macro_rules`).
     pub(crate) library_mentions: Mentions,
-    /// Variables that proc macros in it or behind it mention.
-    pub(crate) macro_mentions: Mentions,
+    /// Shared objects that rustc loads for those who depend on it: proc macros and what they load.
+    pub(crate) code: BTreeSet<Digest>,
     /// A proc macro, or something that reaches one.
     pub(crate) runs_macros: bool,
     /// Native libraries that a program over it links, as they are named by `-l`: which files those are then is looked up then.
@@ -35,6 +35,9 @@ pub(crate) struct Origin {
     /// Those that sources name.
     pub(crate) linked: Linked,
 }
+
+/// What a row in the store begins with: rows of another shape are unknown.
+const SHAPE: [u8; 4] = *b"out2";
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Row {
@@ -53,7 +56,7 @@ impl Outputs {
     pub(crate) fn remember(&self, store: &Store, path: &Path, stamp: FileStamp, bytes: Option<Digest>, origin: Origin) {
         let Some(path) = path.to_str() else { return };
         let row = Row { stamp, bytes, origin };
-        if let Ok(bytes) = postcard::to_stdvec(&row) {
+        if let Ok(bytes) = postcard::to_extend(&row, SHAPE.to_vec()) {
             store.remember_outputs(vec![(path.to_owned(), bytes)]);
         }
         let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -74,7 +77,7 @@ impl Outputs {
         let name = path.to_str()?;
         let stamp = files::stamp(path).ok()?;
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
-        let row = known.or_else(|| store.recall_output(name).ok().flatten().and_then(|bytes| postcard::from_bytes(&bytes).ok()))?;
+        let row = known.or_else(|| postcard::from_bytes(store.recall_output(name).ok()??.strip_prefix(&SHAPE)?).ok())?;
         if row.stamp.same_output(&stamp) {
             return Some(row.origin);
         }

@@ -15,9 +15,10 @@ use crate::rules;
 use crate::settings::Settings;
 use crate::sources::Contents;
 use crate::toolchain::{self, Toolchain};
+use crate::untracked::Untracked;
 use kache_config::Rule;
-use kache_model::{Bypass, BypassReason, Digest, Encoder, ExternInput, Linked, Mentions, Root, RootKind, Roots, UnitInputs, UnitKey};
-use kache_rustc::{Compile, Driver, Env, LinkerWant, NativeLibrary, Origin as Place, Source, Wants};
+use kache_model::{Bypass, BypassReason, Digest, Encoder, ExternInput, Linked, Mentions, Role, Root, RootKind, Roots, UnitInputs, UnitKey};
+use kache_rustc::{Compile, Driver, Env, LinkerWant, NativeLibrary, Source, Wants};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -57,11 +58,29 @@ pub(crate) struct Question {
     pub(crate) turn: Option<Turn>,
 }
 
+/// What dependents see of a library's files.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Interface {
+    /// Digest of what they read: of the `.rmeta`, else of the shared object, unless an incremental session shaped its bytes.
+    pub(crate) pinned: Option<Digest>,
+    /// Digest of the shared object that rustc loads for them.
+    pub(crate) code: Option<Digest>,
+}
+
+impl Interface {
+    /// `digest` looks an output's digest up by its role.
+    pub(crate) fn of(question: &Question, digest: impl Fn(Role) -> Option<Digest>) -> Self {
+        let code = digest(Role::SharedObject);
+        Self { pinned: digest(Role::Metadata).or_else(|| code.filter(|_| !question.inputs.incremental)), code }
+    }
+}
+
 /// What the externs of a unit reach, taken together.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Closure {
     pub(crate) library_mentions: Mentions,
-    pub(crate) macro_mentions: Mentions,
+    /// Shared objects that rustc loads for it: proc macros and what they load.
+    pub(crate) code: BTreeSet<Digest>,
     pub(crate) runs_macros: bool,
     /// Native libraries of theirs, as they are named by `-l`.
     pub(crate) libraries: BTreeSet<String>,
@@ -98,15 +117,15 @@ impl Question {
         }
         let closure = lookup.externs(&mut inputs)?;
         lookup.wants(&compile.wants(), &closure, &mut inputs)?;
-        lookup.untracked_by_macros(&closure, &mut inputs);
+        let untracked = Untracked { engine, compile: &compile, env: &env, roots: &roots };
         rules::fold(
             &rule,
             rules::Scene { files: &engine.files, roots: &roots, package_dir: package_dir(&env, &request.cwd) },
             &env,
             &mut inputs,
         )?;
+        let portable_unit = untracked.fold(&closure, &mut lookup.looked, &mut inputs)?;
         let unit = inputs.key();
-        let portable_unit = lookup.portable_unit(&closure, &inputs, unit);
         let lease = lookup.lease(&unit, inputs.stdin)?;
         let looked = lookup.looked;
         Ok(Self {
@@ -156,9 +175,10 @@ impl Question {
     }
 
     /// What a library made from this question is to its dependents. Without an interface to pin, its paths count too.
-    pub(crate) fn origin(&self, contents: Contents, interface: Option<Digest>, own: Mentions, linked: &Linked) -> Origin {
+    pub(crate) fn origin(&self, contents: Contents, made: Interface, own: Mentions, linked: &Linked) -> Origin {
+        let Interface { pinned: interface, code: loaded } = made;
         let content = if interface.is_some() { contents.portable } else { contents.content };
-        let Closure { library_mentions, macro_mentions, runs_macros, .. } = self.closure;
+        let Closure { library_mentions, runs_macros, .. } = self.closure;
         let is_macro = self.compile.is_proc_macro();
         // What a macro links stays with it.
         let (libraries, linked) = if is_macro { Default::default() } else { self.libraries(linked) };
@@ -166,7 +186,7 @@ impl Question {
             content,
             interface,
             library_mentions: if is_macro { library_mentions } else { library_mentions.union(own) },
-            macro_mentions: if is_macro { macro_mentions.union(own) } else { macro_mentions },
+            code: self.closure.code.iter().copied().chain(loaded).collect(),
             runs_macros: runs_macros || is_macro,
             libraries,
             linked,
@@ -255,7 +275,7 @@ impl Lookup<'_> {
                 input.content = Some(origin.content);
                 input.interface = origin.interface;
                 closure.library_mentions = closure.library_mentions.union(origin.library_mentions);
-                closure.macro_mentions = closure.macro_mentions.union(origin.macro_mentions);
+                closure.code.extend(&origin.code);
                 closure.runs_macros |= origin.runs_macros;
                 closure.libraries.extend(origin.libraries.iter().cloned());
                 closure.linked.extend(&origin.linked);
@@ -379,54 +399,6 @@ impl Lookup<'_> {
         let mut encoder = Encoder::new("kache.crate-dir.v1");
         encoder.list("names", crates.keys()).list("digests", crates.values().map(Digest::as_bytes));
         Ok((!crates.is_empty()).then(|| encoder.finish()))
-    }
-
-    /// What proc macros read without a trace: directories that they mention by variable, with the package's manifest, and the files
-    /// that the package's build script declared.
-    fn untracked_by_macros(&mut self, closure: &Closure, inputs: &mut UnitInputs) {
-        if !closure.runs_macros {
-            return;
-        }
-        for name in closure.macro_mentions.names() {
-            if let Some(value) = self.env.get(name) {
-                inputs.environment.insert(name.to_owned(), value.to_owned());
-            }
-        }
-        let mentions_manifest = ["CARGO_MANIFEST_DIR", "CARGO_MANIFEST_PATH"].iter().any(|name| closure.macro_mentions.contains(name));
-        if let (true, Some(dir)) = (mentions_manifest, self.env.get("CARGO_MANIFEST_DIR")) {
-            self.declare(&Path::new(dir).join("Cargo.toml"), inputs);
-        }
-        if matches!(self.compile.origin, Place::Registry | Place::Git) {
-            return;
-        }
-        let Some(out_dir) = self.env.get("OUT_DIR") else { return };
-        let Ok(output) = std::fs::read_to_string(Path::new(out_dir).with_file_name("output")) else { return };
-        let package = Path::new(self.env.get("CARGO_MANIFEST_DIR").unwrap_or_default());
-        for line in output.lines() {
-            let declared = line.strip_prefix("cargo::rerun-if-changed=").or_else(|| line.strip_prefix("cargo:rerun-if-changed="));
-            if let Some(path) = declared {
-                self.declare(&package.join(path.trim()), inputs);
-            }
-        }
-    }
-
-    /// The unit key with placeholders in what [`Self::untracked_by_macros`] put in literally.
-    fn portable_unit(&self, closure: &Closure, inputs: &UnitInputs, unit: UnitKey) -> UnitKey {
-        if !closure.runs_macros || closure.macro_mentions == Mentions::NONE {
-            return unit;
-        }
-        let mut inputs = inputs.clone();
-        for name in closure.macro_mentions.names() {
-            if let Some(value) = inputs.environment.get_mut(name) {
-                *value = self.roots.to_portable(value).0;
-            }
-        }
-        inputs.key()
-    }
-
-    fn declare(&mut self, path: &Path, inputs: &mut UnitInputs) {
-        let digest = self.looked.digest(&self.engine.files, path).ok().flatten();
-        inputs.declared.insert(self.portable(path), digest);
     }
 
     fn portable(&self, path: &Path) -> String {

@@ -8,7 +8,7 @@
 
 use crate::engine::Engine;
 use crate::files;
-use crate::question::Question;
+use crate::question::{Interface, Question};
 use crate::sources::Contents;
 use crate::spawn;
 use kache_journal::Moved;
@@ -76,9 +76,13 @@ impl Engine {
         for (output, staged) in artifact.outputs.iter().zip(staged) {
             let stamp = staged.land(restored)?;
             if matches!(output.role, Role::Metadata | Role::Rlib | Role::SharedObject) {
-                let interface = interface(question, |role| output_digest(artifact, role));
+                let interface = Interface::of(question, |role| output_digest(artifact, role));
                 let origin = question.origin(contents, interface, artifact.mentions, &artifact.linked);
-                self.outputs.remember(&self.store, &dir.join(&output.name), stamp, Some(output.blob.0), origin);
+                let path = dir.join(&output.name);
+                if output.role == Role::SharedObject {
+                    self.spellings.seen_at(output.blob.0, &path);
+                }
+                self.outputs.remember(&self.store, &path, stamp, Some(output.blob.0), origin);
             }
         }
         Ok(())
@@ -135,12 +139,6 @@ fn set_mtime(path: &Path, mtime: i128) -> io::Result<()> {
     let part = |nanos: i128| i64::try_from(nanos).map_err(io::Error::other);
     let mtime = Timespec { tv_sec: part(mtime.div_euclid(NANOS))?, tv_nsec: part(mtime.rem_euclid(NANOS))? };
     Ok(utimensat(CWD, path, &Timestamps { last_access: mtime, last_modification: mtime }, AtFlags::empty())?)
-}
-
-/// The digest that dependents pin: of the `.rmeta`, else of the shared object, unless an incremental session shaped its bytes. `digest` looks
-/// an output's digest up by its role.
-pub(crate) fn interface(question: &Question, digest: impl Fn(Role) -> Option<Digest>) -> Option<Digest> {
-    digest(Role::Metadata).or_else(|| if question.inputs.incremental { None } else { digest(Role::SharedObject) })
 }
 
 /// The digest of an artifact's output with that role.

@@ -12,9 +12,12 @@ use crate::engine::Engine;
 use crate::files;
 use crate::natives::names_of;
 use crate::question::Question;
+use crate::untracked::{self, Script};
 use crate::ways::Ways;
 use kache_model::{ContentKey, Digest, InputSet, InputVar, Keying, Linked, Mentions, PortablePath, Rooted};
 use kache_rustc::{Source, dep_info::DepInfo, licence};
+use memchr::memmem;
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
@@ -41,6 +44,8 @@ pub(crate) enum NotStored {
     Unexplained(String),
     #[error("native library: {0}")]
     Native(String),
+    #[error("its build script: {0}")]
+    Script(String),
     #[error("rustc's output was too long to keep")]
     Truncated,
     #[error(transparent)]
@@ -125,38 +130,69 @@ impl Engine {
         let from_file = question.compile.source != Source::Stdin;
         let names = read.input_names(&question.call.request.cwd, &question.roots, from_file);
         let mut set = InputSet { files: names.files, absent: names.absent, ..InputSet::default() };
-        let linked = self.add_linked(question, &mut set)?;
+        let local = |file: &PortablePath| question.roots.to_local(file).map(|path| question.absolute(path.as_ref()));
+        let sources = read_all(&set.files.iter().filter_map(local).collect::<Vec<_>>());
+        let texts: Vec<&[u8]> = sources.iter().map(Vec::as_slice).collect();
+        let linked = self.add_linked(question, &texts, &mut set)?;
+        let names = read.env.iter().map(|(name, _)| name.as_str());
+        set.vars = self.variables(question, names, &texts);
+        self.add_declared(question, &texts, &mut set)?;
         let (digests, paths) = self.unmoved(question, &mut set)?;
         if let Some(path) = question.moved_by_rule(&self.files) {
             return Err(NotStored::Moved(path));
         }
-        let mut sources = None;
-        for (name, _) in &read.env {
-            let value = question.env.get(name);
-            let rooted = value.is_some_and(|value| question.roots.named_in(value));
-            let keying = if rooted && !question.closure.library_mentions.contains(name) {
-                let sources = sources.get_or_insert_with(|| read_all(&paths));
-                let texts: Vec<&[u8]> = sources.iter().map(Vec::as_slice).collect();
-                if licence::is_locator(name, &texts) { Keying::Locator } else { Keying::Literal }
-            } else {
-                Keying::Literal
-            };
-            set.vars.push(InputVar { name: name.to_owned(), keying });
-        }
-        set.vars.sort();
-        set.vars.dedup();
         let values = values(question, &set)?;
         let contents = Contents::derive(question, &set, &digests, &values);
         Ok(Observed { set, contents, digests, values, paths, linked })
     }
 
+    /// The variables that the sources read, by what rustc says of them (`tracked`) and by what their macros can: of those on hand any that they spell.
+    fn variables<'a>(&self, question: &Question, tracked: impl Iterator<Item = &'a str>, sources: &[&[u8]]) -> Vec<InputVar> {
+        let Question { env, roots, closure, .. } = question;
+        let mut names: BTreeSet<&str> = tracked.collect();
+        let mut by_macros = BTreeSet::new();
+        if !closure.code.is_empty() {
+            let mentioned = kache_rustc::spelled_in_sources(&kache_rustc::candidates(env), sources);
+            by_macros = untracked::spelled(self, env, closure);
+            // Those that macros spell themselves are in the unit's key.
+            names.extend(mentioned.into_iter().filter(|name| !by_macros.contains(*name)));
+        }
+        let keying = |name: &str| {
+            let Some(value) = env.get(name).filter(|value| roots.named_in(value)) else { return Keying::Literal };
+            let elsewhere = closure.library_mentions.contains(name) || by_macros.contains(name) || spelled_by_libraries(question, name);
+            if !elsewhere && (untracked::literally(roots, name, value) != value || licence::is_locator(name, sources)) {
+                Keying::Locator
+            } else {
+                Keying::Literal
+            }
+        };
+        names.into_iter().map(|name| InputVar { name: name.to_owned(), keying: keying(name) }).collect()
+    }
+
+    /// Files that a build script declared, where assembly in the sources may include one; and those in `OUT_DIR`, where the sources hand it to a macro.
+    fn add_declared(&self, question: &Question, sources: &[&[u8]], set: &mut InputSet) -> Result<(), NotStored> {
+        let literal = InputVar { name: "OUT_DIR".into(), keying: Keying::Literal };
+        let handed_on = !question.closure.code.is_empty() && set.vars.contains(&literal);
+        let assembles = kache_rustc::assembly_may_include(sources);
+        if !handed_on && !assembles {
+            return Ok(());
+        }
+        let script = Script::of(&question.compile, &question.env, &question.roots).map_err(|bypass| NotStored::Script(bypass.detail))?;
+        let Some(script) = script else { return Ok(()) };
+        let mut paths: Vec<PathBuf> = if assembles { script.paths().collect() } else { Vec::new() };
+        paths.extend(handed_on.then(|| script.out_dir.clone()));
+        for path in paths {
+            let names = if path.exists() { &mut set.files } else { &mut set.absent };
+            names.push(question.roots.to_portable(&path.to_string_lossy()));
+        }
+        sort(set);
+        Ok(())
+    }
+
     /// Native libraries that the sources name by `#[link]` are inputs like any other: the file of each kind that is found first on the search path, and
     /// the absence of those that would have been found before it.
-    fn add_linked(&self, question: &Question, set: &mut InputSet) -> Result<Linked, NotStored> {
-        let local = |file: &PortablePath| question.roots.to_local(file).map(|path| question.absolute(path.as_ref()));
-        let sources = read_all(&set.files.iter().filter_map(local).collect::<Vec<_>>());
-        let texts: Vec<&[u8]> = sources.iter().map(Vec::as_slice).collect();
-        let linked = kache_rustc::linked(&texts);
+    fn add_linked(&self, question: &Question, sources: &[&[u8]], set: &mut InputSet) -> Result<Linked, NotStored> {
+        let linked = kache_rustc::linked(sources);
         let wants = question.compile.wants();
         if wants.native_dirs.is_empty() || linked == Linked::default() {
             return Ok(linked);
@@ -173,10 +209,7 @@ impl Engine {
                 set.absent.extend(before.map(|path| portable(&path)));
             }
         }
-        for names in [&mut set.files, &mut set.absent] {
-            names.sort();
-            names.dedup();
-        }
+        sort(set);
         Ok(linked)
     }
 
@@ -241,6 +274,25 @@ impl Engine {
         }
         Ok((digests, paths))
     }
+}
+
+fn sort(set: &mut InputSet) {
+    for names in [&mut set.files, &mut set.absent] {
+        names.sort();
+        names.dedup();
+    }
+}
+
+/// Whether a library that this compile may reach spells `name`, and so may bring a macro along that uses the variable otherwise. (For the paths that are
+/// a unit's own, the closure knows better.)
+fn spelled_by_libraries(question: &Question, name: &str) -> bool {
+    if Mentions::NAMES.contains(&name) {
+        return false;
+    }
+    let entries = question.compile.dependency_dirs().flat_map(|dir| std::fs::read_dir(dir).into_iter().flatten().flatten());
+    let files = entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|end| end == "rmeta" || end == "rlib"));
+    let finder = memmem::Finder::new(name);
+    files.filter_map(|path| std::fs::read(path).ok()).any(|bytes| finder.find(&bytes).is_some())
 }
 
 /// What a source that can't read anything else was compiled from.

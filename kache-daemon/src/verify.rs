@@ -3,8 +3,8 @@
 //! `KACHE_VERIFY=always` in the build's environment checks every hit, `sampled` one in sixteen.
 
 use crate::engine::Engine;
-use crate::question::Question;
-use crate::restore::{detach, interface};
+use crate::question::{Interface, Question};
+use crate::restore::detach;
 use crate::sources::Observed;
 use kache_model::{Artifact, Digest, FileStamp, Mentions, Role};
 use kache_proto::{Report, Status};
@@ -78,9 +78,12 @@ pub(crate) fn compare(engine: &Engine, question: &Question, held: &Held, report:
 
 /// Lets dependents know what was made. The files are rustc's own, so what dependents pin is theirs, not the stored artifact's.
 fn remember(engine: &Engine, question: &Question, observed: &Observed, mentions: Mentions, made: &[Made]) {
-    let interface = interface(question, |role| made.iter().find(|made| made.role == role).map(|made| made.digest));
+    let interface = Interface::of(question, |role| made.iter().find(|made| made.role == role).map(|made| made.digest));
     for made in made.iter().filter(|made| matches!(made.role, Role::Metadata | Role::Rlib | Role::SharedObject)) {
         let origin = question.origin(observed.contents, interface, mentions, &observed.linked);
+        if made.role == Role::SharedObject {
+            engine.spellings.seen_at(made.digest, &made.path);
+        }
         engine.outputs.remember(&engine.store, &made.path, made.stamp, Some(made.digest), origin);
     }
 }

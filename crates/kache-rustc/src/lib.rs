@@ -4,12 +4,15 @@
 //!   query that can be answered from memory, or a [`Compile`] that says what is in its key, what has to be looked up for it,
 //!   how rustc is to remap paths and which files it will leave.
 //! - [`dep_info`] reads the `.d` file: the true input set.
+//! - [`build_script`] reads what a build script told Cargo; [`spelled_in_sources`] says which variables macros can ask for.
 //! - [`licence`] decides whether the sources use a path variable as a mere locator of includes.
 //! - [`scan`] finds machine-local roots in outputs; [`streams`] looks at what rustc printed.
 //!
 //! An option that isn't in the tables of [`mod@flags`] is never ignored.
 
 mod argv;
+mod assembly;
+pub mod build_script;
 mod closed;
 mod codegen;
 mod compile;
@@ -27,11 +30,13 @@ mod outputs;
 mod probe_name;
 mod query;
 pub mod scan;
+mod spelled;
 pub mod streams;
 mod target;
 mod wants;
 
 pub use argv::Argfile;
+pub use assembly::assembly_may_include;
 pub use closed::closed_source;
 pub use compile::{Compile, CrateType, Driver, Extern, Origin, Shape, Source};
 pub use env::Env;
@@ -40,4 +45,5 @@ pub use linked::linked;
 pub use linker_script::{Named, named_in_script};
 pub use outputs::Expected;
 pub use query::Query;
+pub use spelled::{candidates, spelled_in_sources};
 pub use wants::{LinkerWant, NamedFile, NativeKind, NativeLibrary, Wants, clippy_configs};

@@ -35,14 +35,14 @@ pub use stamp::{stamp, stamp_of};
 pub use verify::{Finding, Repair, VerifyProgress, VerifyReport};
 
 use index::{ARTIFACTS, Fault, Index, PENDING, SETS, UNIT_INPUTS, decode};
-use kache_model::{Artifact, ArtifactKey, Digest, InputSet, Linked, UnitInputs, UnitKey};
+use kache_model::{Artifact, ArtifactKey, BlobId, Digest, InputSet, Linked, UnitInputs, UnitKey};
 use keeper::{Keeper, Life};
 use layout::Layout;
 use redb::ReadableTable;
 use shelf::Shelf;
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -301,6 +301,11 @@ impl Store {
             transaction.open_table(PENDING)?.remove(key.0.as_bytes())?;
             Ok(())
         })
+    }
+
+    /// Where a blob's bytes lie, if the store has them. They are nobody's to write.
+    pub fn blob_path(&self, id: &BlobId) -> PathBuf {
+        self.0.layout.blob(id)
     }
 
     /// Whether the directory is still the one that was opened: somebody who emptied it took the lock's file away too, and perhaps another
