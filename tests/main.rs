@@ -25,6 +25,7 @@ mod limits;
 mod locators;
 mod namespaces;
 mod native;
+mod newer_rust;
 mod no_bucket;
 mod odd_inputs;
 mod odd_invocations;

@@ -279,5 +279,22 @@ fn base_environment(home: &Path) -> Vec<(OsString, OsString)> {
     for name in ["PATH", "RUSTUP_TOOLCHAIN", "RUSTUP_AUTO_INSTALL", "TMPDIR"] {
         list.extend(given(name).map(|value| (OsString::from(name), value)));
     }
+    if let Some(toolchain) = given("KACHE_TEST_TOOLCHAIN") {
+        use_toolchain(&mut list, toolchain);
+    }
     list
+}
+
+/// Another toolchain than the one that the tests are built with: a name that rustup knows, or the directory that its programs are in.
+fn use_toolchain(environment: &mut Vec<(OsString, OsString)>, toolchain: OsString) {
+    environment.retain(|(name, _)| name != "RUSTUP_TOOLCHAIN");
+    if Path::new(&toolchain).is_relative() {
+        return environment.push(("RUSTUP_TOOLCHAIN".into(), toolchain));
+    }
+    for (_, path) in environment.iter_mut().filter(|(name, _)| name == "PATH") {
+        let mut first = toolchain.clone();
+        first.push(":");
+        first.push(&*path);
+        *path = first;
+    }
 }
