@@ -124,8 +124,7 @@ impl Question {
             &env,
             &mut inputs,
         )?;
-        let portable_unit = untracked.fold(&closure, &mut lookup.looked, &mut inputs)?;
-        let unit = inputs.key();
+        let (unit, portable_unit) = untracked.fold(&closure, &mut lookup.looked, &mut inputs)?;
         let lease = lookup.lease(&unit, inputs.stdin)?;
         let looked = lookup.looked;
         Ok(Self {

@@ -93,10 +93,11 @@ pub(crate) struct Untracked<'a> {
 }
 
 impl Untracked<'_> {
-    /// Puts it into the unit's inputs, and returns the unit's key without the literal paths in it, for dependents.
-    pub(crate) fn fold(&self, closure: &Closure, looked: &mut Looked, inputs: &mut UnitInputs) -> Result<UnitKey, Bypass> {
+    /// Puts it into the unit's inputs, which are complete then. Returns their key, and the key without the literal paths, for dependents.
+    pub(crate) fn fold(&self, closure: &Closure, looked: &mut Looked, inputs: &mut UnitInputs) -> Result<(UnitKey, UnitKey), Bypass> {
         if closure.code.is_empty() {
-            return Ok(inputs.key());
+            let unit = inputs.key();
+            return Ok((unit, unit));
         }
         let spelled = spelled(self.engine, self.env, closure);
         let script = Script::of(self.compile, self.env, self.roots)?;
@@ -125,9 +126,14 @@ impl Untracked<'_> {
         if let (true, Some(dir)) = (manifest, self.env.get("CARGO_MANIFEST_DIR")) {
             self.declare(&Path::new(dir).join("Cargo.toml"), Tree::Whole, looked, inputs)?;
         }
+        let unit = inputs.key();
+        portable.retain(|name, value| inputs.environment.get(name) != Some(value));
+        if portable.is_empty() {
+            return Ok((unit, unit));
+        }
         let mut everywhere = inputs.clone();
         everywhere.environment.extend(portable);
-        Ok(everywhere.key())
+        Ok((unit, everywhere.key()))
     }
 
     fn declare(&self, path: &Path, tree: Tree, looked: &mut Looked, inputs: &mut UnitInputs) -> Result<(), Bypass> {

@@ -8,7 +8,8 @@
 
 use crate::env::{Env, covers};
 use crate::lexer::{self, Token};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
+use std::sync::LazyLock;
 
 /// The shortest name that is looked for, in bytes.
 const SHORTEST: usize = 4;
@@ -81,10 +82,17 @@ pub(crate) const IDLE: &[(&str, &str)] = &[
     ("CARGO_BIN_NAME",       "keyed always"),
 ];
 
+/// [`IDLE`], as it is asked for every variable of every invocation: whole names apart from patterns.
+static IDLE_NAMES: LazyLock<(HashSet<&str>, Vec<&str>)> = LazyLock::new(|| {
+    let (patterns, names): (Vec<&str>, Vec<&str>) = IDLE.iter().map(|(pattern, _)| *pattern).partition(|pattern| pattern.contains('*'));
+    (names.into_iter().collect(), patterns)
+});
+
 /// The names in `env` that a mention makes count.
 pub fn candidates(env: &Env) -> Vec<&str> {
-    let counts = |name: &&str| name.len() >= SHORTEST && !IDLE.iter().any(|(pattern, _)| covers(pattern, name));
-    env.iter().filter_map(|(name, _)| name.to_str()).filter(counts).collect()
+    let (names, patterns) = &*IDLE_NAMES;
+    let idle = |name: &str| names.contains(name) || patterns.iter().any(|pattern| covers(pattern, name));
+    env.iter().filter_map(|(name, _)| name.to_str()).filter(|name| name.len() >= SHORTEST && !idle(name)).collect()
 }
 
 /// Which of `names` the sources spell: as a part of a string literal, or as a word among the arguments of a macro or an attribute. A file that can't be
