@@ -157,9 +157,10 @@ pub(crate) enum Codegen {
     /// `linker-plugin-lto`: keyed; declined when on for what links. Cargo gives it to libraries of an LTO build, to which it only says
     /// that their objects are bitcode.
     LinkerPluginLto,
-    /// `split-debuginfo`: keyed; declined where it leaves files beside the outputs.
+    /// `split-debuginfo`: keyed; the files that it leaves beside the outputs belong to them.
+    /// Declined where those aren't known.
     SplitDebuginfo,
-    /// `rpath`: keyed; declined when on for what links.
+    /// `rpath`: keyed, for what links with the way to the toolchain.
     Rpath,
     /// `llvm-args`: keyed, adds up; declined when a path stands in it.
     LlvmArgs,

@@ -363,6 +363,7 @@ fn compile(
         driver,
     };
     refuse(&unit)?;
+    unit.remapped &= !unit.leaves_debug_objects();
     take_stdin(&mut unit, inv.stdin)?;
     unit.environment = environment(&unit, inv.env)?;
     Ok(unit)
@@ -452,15 +453,7 @@ fn refuse(unit: &Compile) -> Result<(), Bypass> {
     if codegen.on("save-temps") {
         return Err(Bypass::new(BypassReason::SaveTemps, "-C save-temps"));
     }
-    let split = codegen.get("split-debuginfo");
-    let beside = match family {
-        Family::Apple => unit.links() && split != Some("off"),
-        _ => split.is_some_and(|split| split != "off"),
-    };
-    let generates = unit.emit.iter().any(|kind| !matches!(kind.as_str(), "metadata" | "dep-info"));
-    if generates && beside && codegen.debuginfo() {
-        return Err(Bypass::new(BypassReason::SplitDebuginfo, format!("split-debuginfo={}", split.unwrap_or("default"))));
-    }
+    unit.refuse_split()?;
     if unit.emit.contains("link") {
         let unknown = unit.linked_types().into_iter().find(|kind| family.linked(*kind, "x").is_none());
         if let Some(kind) = unknown {
@@ -472,9 +465,7 @@ fn refuse(unit: &Compile) -> Result<(), Bypass> {
         if codegen.on("linker-plugin-lto") {
             return Err(Bypass::new(BypassReason::LinkerPluginLto, "-C linker-plugin-lto"));
         }
-        if codegen.on("rpath") {
-            return Err(Bypass::new(BypassReason::LinkArg, "-C rpath"));
-        }
+        unit.refuse_rpath()?;
         link::read(&codegen.link_args, &unit.cwd)?;
     }
     if !unit.has_dep_info() && unit.externs.iter().any(|item| item.path.is_some()) {
@@ -503,6 +494,7 @@ fn environment(unit: &Compile, env: &Env) -> Result<BTreeMap<String, String>, By
     let applies = |when: When| match when {
         When::Always => true,
         When::Linking => unit.links(),
+        When::LinkingDated => unit.links() && !matches!(Family::of(unit.target.as_deref()), Family::Elf | Family::Wasm),
         When::Clippy => clippy,
         When::Macros => macros,
     };

@@ -132,6 +132,8 @@ pub struct LinkerWant {
     pub fuse_ld: Option<String>,
     /// `--ld-path=`.
     pub ld_path: Option<PathBuf>,
+    /// Options that tell the compiler driver where to look (`-BDIR`, `--sysroot=DIR`, `-m32`).
+    pub places: Vec<String>,
     /// `-C linker-flavor=`.
     pub flavor: Option<String>,
     /// `--target`.
@@ -184,6 +186,7 @@ impl Compile {
             program: self.codegen.linker.as_ref().map(PathBuf::from),
             fuse_ld: args.fuse_ld,
             ld_path: args.ld_path,
+            places: args.places,
             flavor: self.codegen.get("linker-flavor").map(str::to_owned),
             target: self.target.clone(),
             options: self.codegen.canonical().into_iter().filter(about_linking).collect(),
