@@ -307,6 +307,11 @@ impl Lookup<'_> {
         if let Some(want) = &wants.linker {
             inputs.linker = Some(self.linker(want)?);
         }
+        if wants.assembler {
+            let assembler = toolchain::resolve(Path::new("as"), self.env, self.cwd);
+            let digest = self.digest(&assembler, BypassReason::UnknownToolchain)?;
+            inputs.named_files.insert("assembler".into(), digest);
+        }
         if wants.native_cpu {
             inputs.named_files.insert("native cpu".into(), host_cpu());
         }

@@ -158,6 +158,8 @@ pub struct Compile {
     pub(crate) edition: Option<String>,
     pub(crate) output_file: Option<PathBuf>,
     pub(crate) codegen: CodegenOptions,
+    pub(crate) backend: Option<String>,
+    pub(crate) native_cpu: bool,
     pub(crate) cfgs: BTreeSet<String>,
     pub(crate) check_cfgs: BTreeSet<String>,
     pub(crate) lints: Vec<String>,

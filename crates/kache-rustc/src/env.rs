@@ -61,6 +61,8 @@ pub(crate) const UNTRACKED: &[(&str, When)] = &[
     ("RUSTC_OVERRIDE_VERSION_STRING", When::Always),
     ("RUST_TARGET_PATH",              When::Always),
     ("*_DEPLOYMENT_TARGET",           When::Always),
+    // Cranelift's, where it is the backend.
+    ("CG_CLIF_*",                     When::Always),
     // The linker's, and those of the compiler driver that starts it.
     ("SDKROOT",                       When::Linking),
     ("DEVELOPER_DIR",                 When::Linking),

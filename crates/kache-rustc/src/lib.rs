@@ -32,6 +32,7 @@ pub mod scan;
 mod split;
 pub mod streams;
 mod target;
+mod unstable;
 mod wants;
 
 pub use argv::Argfile;
