@@ -72,10 +72,10 @@ const OPTIONS: &[(Unstable, &[&str])] = &[
         "split-dwarf-inlining", "split-dwarf-kind", "split-lto-unit", "stack-protector", "tls-model", "trap-unreachable",
         "use-ctors-section", "use-sync-unwind", "verbose-asm", "virtual-function-elimination", "wasi-exec-model", "wasm-c-abi",
     ]),
-    // Dep-info gets a line for each source, which only depends on what the source holds.
+    // Dep-info gets a line for each source, which only depends on what the source holds, so that a stored one is right wherever it is restored.
     (Unstable::Keyed, &["checksum-hash-algorithm"]),
-    // The working directory is keyed beside it, and it comes last, like a mapping of the user's.
-    (Unstable::Keyed, &["remap-cwd-prefix"]),
+    // It comes after our own mappings, and what it makes of a target directory in the working directory isn't in the key.
+    (Unstable::Declined, &["remap-cwd-prefix"]),
     // Dep-info lists it.
     (Unstable::Keyed, &["profile-sample-use"]),
     (Unstable::Backend, &["codegen-backend"]),
