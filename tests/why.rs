@@ -172,7 +172,7 @@ fn reasons_that_a_command_line_causes_are_explained() {
         ("emit_kind", &rustc, &["--emit=mir"]),
         ("output_path", &rustc, &["--emit=obj=there.o"]),
         ("save_temps", &rustc, &["-Csave-temps"]),
-        ("split_debuginfo", &rustc, &["-g", "-Csplit-debuginfo=packed"]),
+        ("split_debuginfo", &rustc, &["-g", "-Csplit-debuginfo=packed", "-Zsplit-dwarf-kind=single"]),
         ("linker_plugin_lto", &rustc, &["-Clinker-plugin-lto"]),
         ("link_arg", &rustc, &["-Clink-arg=-Wl,--version-script=x"]),
         ("linker_unknown", &rustc, &["-Clinker=/nonexistent/cc"]),

@@ -103,7 +103,7 @@ impl Engine {
         }
         let dir = question.out_dir();
         let mut outputs = Vec::new();
-        for expected in question.compile.expected_outputs() {
+        for expected in question.compile.expected_outputs().into_iter().chain(leftovers.debug_objects(question)) {
             let path = dir.join(&expected.name);
             match leftovers.made(&path) {
                 Ok(mut stamp) => {
@@ -280,7 +280,7 @@ impl Engine {
 /// Whether an output may be read behind the reply. Programs and libraries of code are large, and nobody who depends on one asks for its digest
 /// (Cargo stamps metadata only); what a probe left may be written over by the next one.
 fn can_wait(question: &Question, role: Role) -> bool {
-    question.compile.shape != Shape::Probe && matches!(role, Role::Executable | Role::Staticlib | Role::Rlib)
+    question.compile.shape != Shape::Probe && matches!(role, Role::Executable | Role::Staticlib | Role::Rlib | Role::Debuginfo)
 }
 
 /// A path that leads to the open file even when its name is gone (`cargo clean` right after a build); elsewhere than on Linux its own.
@@ -322,7 +322,8 @@ fn bundled(question: &Question, observed: &Observed) -> Vec<String> {
 /// `#[link(kind = "static")]` bundles a library that no argument names; its members show in the archive, one by one.
 fn audit(question: &Question, taken: &Taken, own_members: &BTreeSet<String>, bundled: &[String]) -> Result<(), NotStored> {
     let members = archive::members(&by_descriptor(taken)).map_err(|source| NotStored::Read { path: taken.path.clone(), source })?;
-    let own = |name: &String| own_members.contains(name) || (name.starts_with(&*question.compile.crate_name) && name.ends_with(".rcgu.o"));
+    let unit = |name: &str| name.starts_with(&*question.compile.crate_name) && (name.ends_with(".rcgu.o") || name.ends_with(".rcgu.dwo"));
+    let own = |name: &String| own_members.contains(name) || unit(name);
     let mut explained: HashMap<&str, usize> = HashMap::new();
     for name in bundled {
         *explained.entry(name).or_default() += 1;

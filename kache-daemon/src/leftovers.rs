@@ -6,7 +6,8 @@
 
 use crate::files;
 use crate::question::Question;
-use kache_model::FileStamp;
+use kache_model::{FileStamp, Role};
+use kache_rustc::Expected;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -20,7 +21,15 @@ impl Leftovers {
         let dir = question.out_dir();
         let outputs = question.compile.expected_outputs().into_iter().map(|output| dir.join(output.name));
         let there = |path: PathBuf| files::stamp(&path).ok().map(|stamp| (path, stamp));
-        Self(outputs.chain(question.dep_info_path()).filter_map(there).collect())
+        let debug_objects = debug_objects(question).into_iter().map(|name| dir.join(name));
+        Self(outputs.chain(debug_objects).chain(question.dep_info_path()).filter_map(there).collect())
+    }
+
+    /// The debug objects that the compile made, by the names that they were found to have.
+    pub(crate) fn debug_objects(&self, question: &Question) -> Vec<Expected> {
+        let dir = question.out_dir();
+        let made = debug_objects(question).into_iter().filter(|name| self.made(&dir.join(name)).is_ok());
+        made.map(|name| Expected { role: Role::Debuginfo, name, required: true }).collect()
     }
 
     /// The stamp of a file that the compile made.
@@ -32,4 +41,14 @@ impl Leftovers {
         let left = self.0.iter().any(|(known, before)| known == path && *before == stamp);
         if left { Err(io::ErrorKind::NotFound.into()) } else { Ok(stamp) }
     }
+}
+
+/// The names of the debug objects in the output directory that are of this unit, made now or earlier.
+fn debug_objects(question: &Question) -> Vec<String> {
+    if !question.compile.leaves_debug_objects() {
+        return Vec::new();
+    }
+    let entries = std::fs::read_dir(question.out_dir()).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    names.filter(|name| question.compile.is_debug_object(name)).collect()
 }

@@ -5,7 +5,12 @@
 //!
 //! Asking is done as with gcc and clang (`-print-file-name`, `-print-prog-name`, `-print-search-dirs`), once per driver and search path, and
 //! remembered for as long as every file found and every directory searched keeps its stamp, and programs are found along `PATH` where they were.
-//! A driver that is a script and can't be asked may start anything.
+//! The options that say where to look (`-BDIR`, `--sysroot=DIR`, `-m32`) go with each question. A driver that is a script and can't be asked may
+//! start anything.
+//!
+//! rustc brings a linker along, in a directory that it names to the driver with `-B` in front of the user's own arguments: by default for
+//! some targets, by `-C link-self-contained=+linker` for others. Which it is depends on the version, so the programs found in there and
+//! those found without it are both part of the identity; of a linker chosen by name (`-fuse-ld=lld`) one has to be there.
 
 use crate::files::{self, Files, Found};
 use crate::spawn;
@@ -18,10 +23,12 @@ use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a C-like driver adds to a link by itself, on GNU and musl systems. Those that a system lacks are left out.
-const PARTS: [&str; 22] = [
+const PARTS: [&str; 24] = [
     "crt1.o",
     "Scrt1.o",
     "rcrt1.o",
+    "gcrt1.o",
+    "grcrt1.o",
     "crti.o",
     "crtn.o",
     "crtbegin.o",
@@ -42,6 +49,12 @@ const PARTS: [&str; 22] = [
     "libgcc_eh.a",
     "libgcc_s.so.1",
 ];
+
+/// What a C++ driver adds.
+const CXX_PARTS: [&str; 5] = ["libstdc++.so", "libstdc++.a", "libc++.so", "libc++.a", "libc++abi.a"];
+
+/// lld as drivers call it.
+const LLD: &str = "ld.lld";
 
 /// Variables that change where a driver looks.
 const ASKED_WITH: [&str; 6] = ["PATH", "LIBRARY_PATH", "COMPILER_PATH", "GCC_EXEC_PREFIX", "SDKROOT", "HOME"];
@@ -69,23 +82,37 @@ impl Linker {
     }
 }
 
+/// What is known of a linker before anything is asked.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Choice<'a> {
+    /// `-C linker=`; `cc` where there is none.
+    pub(crate) program: Option<&'a Path>,
+    /// `-fuse-ld=` or a path.
+    pub(crate) chosen: Option<&'a str>,
+    /// Options that tell the driver where to look.
+    pub(crate) places: &'a [String],
+    /// The directory of linkers that rustc may name to the driver, if there is one.
+    pub(crate) bundled: Option<&'a Path>,
+}
+
 /// The linkers that are known.
 #[derive(Debug, Default)]
 pub(crate) struct Linkers(Mutex<HashMap<Digest, Arc<Linker>>>);
 
 impl Linkers {
-    /// What `program` (or `cc`) would link with. `chosen` is `-fuse-ld=` or a path. `None` if it can't be asked.
-    pub(crate) fn identify(
-        &self,
-        program: Option<&Path>,
-        chosen: Option<&str>,
-        env: &Env,
-        cwd: &Path,
-        files: &Files,
-    ) -> Option<Arc<Linker>> {
-        let driver = resolve(program.unwrap_or(Path::new("cc")), env, cwd);
-        let mut encoder = Encoder::new("kache.linker.question.v1");
-        encoder.field("driver", driver.as_os_str().as_encoded_bytes()).optional("fuse", chosen.map(str::as_bytes));
+    /// What would be linked with. `None` if it can't be asked.
+    pub(crate) fn identify(&self, choice: Choice<'_>, env: &Env, cwd: &Path, files: &Files) -> Option<Arc<Linker>> {
+        let driver = resolve(choice.program.unwrap_or(Path::new("cc")), env, cwd);
+        let mut encoder = Encoder::new("kache.linker.question.v2");
+        encoder
+            .field("driver", driver.as_os_str().as_encoded_bytes())
+            .optional("fuse", choice.chosen.map(str::as_bytes))
+            .list("places", choice.places)
+            .optional("bundled", choice.bundled.map(|dir| dir.as_os_str().as_encoded_bytes()));
+        if !choice.places.is_empty() {
+            // They may be relative.
+            encoder.field("cwd", cwd.as_os_str().as_encoded_bytes());
+        }
         for name in ASKED_WITH {
             encoder.optional(name, env.get(name).map(str::as_bytes));
         }
@@ -98,7 +125,7 @@ impl Linkers {
         }
         // The lock is held while asking: the first hundred units of a build ask at once, and one answer serves all.
         let began = files::now();
-        let found = Arc::new(Probe { driver: &driver, env, cwd, files }.run(chosen)?);
+        let found = Arc::new(Probe { driver: &driver, choice, env, cwd, files }.run()?);
         if found.searched.iter().all(|(_, stamp)| stamp.is_none_or(|stamp| files::settled(&stamp, began))) {
             known.insert(question, Arc::clone(&found));
         }
@@ -113,15 +140,17 @@ fn directory(path: &Path) -> Option<FileStamp> {
 
 struct Probe<'a> {
     driver: &'a Path,
+    choice: Choice<'a>,
     env: &'a Env,
     cwd: &'a Path,
     files: &'a Files,
 }
 
 impl Probe<'_> {
-    fn run(&self, chosen: Option<&str>) -> Option<Linker> {
+    fn run(&self) -> Option<Linker> {
+        let chosen = self.choice.chosen;
         let (mut parts, mut programs) = (Vec::new(), Vec::new());
-        let mut encoder = Encoder::new("kache.linker.v2");
+        let mut encoder = Encoder::new("kache.linker.v3");
         let mut add = |name: &str, path: &Path| -> Option<()> {
             let (stamp, digest) = self.files.digest(path).ok()??;
             encoder.field("part", name.as_bytes()).field("bytes", digest.as_bytes());
@@ -136,7 +165,7 @@ impl Probe<'_> {
         let answers = self.ask("-print-prog-name=ld").is_some();
         // A driver that doesn't know the question is a linker itself (ld, rust-lld): its own bytes are its identity. A script's aren't.
         if !answers {
-            return (!is_script(self.driver)).then(|| Linker {
+            return (!is_script(self.driver) && self.choice.places.is_empty()).then(|| Linker {
                 identity: encoder.finish(),
                 library_dirs: Vec::new(),
                 parts,
@@ -148,16 +177,24 @@ impl Probe<'_> {
         let library_dirs = self.search_dirs("libraries: =");
         let searched = self.searched(&library_dirs);
         let by_name = chosen.filter(|_| path.is_none()).map(|name| format!("ld.{name}"));
-        for name in ["ld", "collect2"].into_iter().chain(by_name.as_deref()) {
+        let mut found_by_name = false;
+        // lld is also what rustc asks for by itself.
+        for name in ["ld", "collect2", LLD].into_iter().chain(by_name.as_deref().filter(|name| *name != LLD)) {
             let answer = self.ask(&format!("-print-prog-name={name}")).map(PathBuf::from);
             let found = answer.as_ref().map(|answer| resolve(answer, self.env, self.cwd));
             let added = found.as_ref().and_then(|found| add(name, found));
-            if added.is_none() && by_name.as_deref() == Some(name) {
-                return None;
-            }
+            found_by_name |= added.is_some() && by_name.as_deref() == Some(name);
             programs.extend(answer.filter(|answer| answer.components().count() == 1).zip(found));
         }
-        for name in PARTS {
+        for (name, path) in self.bundled(by_name.as_deref()) {
+            let added = add(&format!("bundled {name}"), &path);
+            found_by_name |= added.is_some() && by_name.as_deref() == Some(name);
+        }
+        if by_name.is_some() && !found_by_name {
+            return None;
+        }
+        let cxx = self.driver.file_name().is_some_and(|name| name.to_string_lossy().contains("++"));
+        for name in PARTS.into_iter().chain(CXX_PARTS.into_iter().filter(|_| cxx)) {
             if let Some(answer) = self.ask(&format!("-print-file-name={name}"))
                 && Path::new(&answer).is_absolute()
             {
@@ -165,6 +202,18 @@ impl Probe<'_> {
             }
         }
         Some(Linker { identity: encoder.finish(), library_dirs, parts, programs, searched })
+    }
+
+    /// The linkers that the driver finds in the directory that rustc names to it, and what they start. Without a choice rustc takes lld.
+    fn bundled<'n>(&self, by_name: Option<&'n str>) -> Vec<(&'n str, PathBuf)> {
+        let Some(dir) = self.choice.bundled else { return Vec::new() };
+        let mut names = vec!["ld", LLD];
+        names.extend(by_name.filter(|name| !names.contains(name)));
+        let within = |name: &'n str| Some((name, dir.join(name))).filter(|(_, path)| path.is_file());
+        let mut found: Vec<(&str, PathBuf)> = names.into_iter().filter_map(within).collect();
+        // Those in there are small programs that start their neighbour.
+        found.extend(dir.parent().map(|bin| ("rust-lld", bin.join("rust-lld"))).filter(|(_, path)| path.is_file()));
+        found
     }
 
     /// The directories of one line of `-print-search-dirs`, each once.
@@ -186,7 +235,7 @@ impl Probe<'_> {
     }
 
     fn ask(&self, question: &str) -> Option<String> {
-        ask(self.driver, question, self.env, self.cwd)
+        ask(self.driver, self.choice.places, question, self.env, self.cwd)
     }
 }
 
@@ -196,9 +245,9 @@ fn is_script(path: &Path) -> bool {
 }
 
 /// The answer; `None` if the driver fails or says nothing.
-fn ask(driver: &Path, question: &str, env: &Env, cwd: &Path) -> Option<String> {
+fn ask(driver: &Path, places: &[String], question: &str, env: &Env, cwd: &Path) -> Option<String> {
     let mut command = Command::new(driver);
-    command.arg(question).env_clear().env("LC_ALL", "C").current_dir(cwd);
+    command.args(places).arg(question).env_clear().env("LC_ALL", "C").current_dir(cwd);
     for name in ASKED_WITH {
         if let Some(value) = env.get(name) {
             command.env(name, value);

@@ -7,7 +7,7 @@ use crate::bucket::{Session, Turn};
 use crate::engine::Engine;
 use crate::files::Files;
 use crate::journal::Call;
-use crate::linker::Linker;
+use crate::linker::{Choice, Linker};
 use crate::looked::Looked;
 use crate::natives::{Ask, Search};
 use crate::outputs::Origin;
@@ -115,6 +115,7 @@ impl Question {
         if let Driver::Clippy { driver } = &compile.driver {
             inputs.driver = Some(lookup.digest(&toolchain::resolve(driver, &env, cwd), BypassReason::UnknownToolchain)?);
         }
+        inputs.options.extend(lookup.rpath());
         let closure = lookup.externs(&mut inputs)?;
         lookup.wants(&compile.wants(), &closure, &mut inputs)?;
         let untracked = Untracked { engine, compile: &compile, env: &env, roots: &roots };
@@ -203,21 +204,33 @@ impl Question {
 
     /// Where this unit's native libraries are searched for.
     pub(crate) fn search<'a>(&'a self, engine: &'a Engine, wants: &Wants) -> Search<'a> {
-        search(engine, wants, &self.env, &self.call.request.cwd)
+        let bundled = bundled_linkers(&self.toolchain, &self.compile, &self.call.request.cwd);
+        search(engine, wants, bundled.as_deref(), &self.env, &self.call.request.cwd)
     }
 }
 
 /// Where native libraries are searched for: in the unit's own directories, then where the linker looks.
-fn search<'a>(engine: &'a Engine, wants: &Wants, env: &Env, cwd: &'a Path) -> Search<'a> {
-    let linker = linker(engine, wants.linker.as_ref(), env, cwd);
+fn search<'a>(engine: &'a Engine, wants: &Wants, bundled: Option<&Path>, env: &Env, cwd: &'a Path) -> Search<'a> {
+    let linker = linker(engine, wants.linker.as_ref(), bundled, env, cwd);
     Search::new(&engine.natives, &wants.native_dirs, linker.as_ref().map_or(&[], |linker| &linker.library_dirs), cwd)
 }
 
 /// The linker that a unit wants; for one that doesn't link, the one that others would link it with.
-fn linker(engine: &Engine, want: Option<&LinkerWant>, env: &Env, cwd: &Path) -> Option<Arc<Linker>> {
-    let program = want.and_then(|want| want.program.as_deref());
-    let chosen = want.and_then(|want| want.ld_path.as_deref().and_then(Path::to_str).or(want.fuse_ld.as_deref()));
-    engine.linkers.identify(program, chosen, env, cwd, &engine.files)
+fn linker(engine: &Engine, want: Option<&LinkerWant>, bundled: Option<&Path>, env: &Env, cwd: &Path) -> Option<Arc<Linker>> {
+    let choice = Choice {
+        program: want.and_then(|want| want.program.as_deref()),
+        chosen: want.and_then(|want| want.ld_path.as_deref().and_then(Path::to_str).or(want.fuse_ld.as_deref())),
+        places: want.map_or(&[], |want| &want.places),
+        bundled,
+    };
+    engine.linkers.identify(choice, env, cwd, &engine.files)
+}
+
+/// Where the toolchain has the linkers that rustc may name to a compiler driver.
+fn bundled_linkers(toolchain: &Toolchain, compile: &Compile, cwd: &Path) -> Option<PathBuf> {
+    let sysroot = compile.sysroot.as_ref().map_or_else(|| toolchain.sysroot.clone(), |sysroot| cwd.join(sysroot));
+    let dir = sysroot.join("lib/rustlib").join(&toolchain.host).join("bin/gcc-ld");
+    dir.is_dir().then_some(dir)
 }
 
 fn package_dir<'a>(env: &'a Env, cwd: &'a Path) -> &'a Path {
@@ -313,6 +326,11 @@ impl Lookup<'_> {
         if let Some(want) = &wants.linker {
             inputs.linker = Some(self.linker(want)?);
         }
+        if wants.assembler {
+            let assembler = toolchain::resolve(Path::new("as"), self.env, self.cwd);
+            let digest = self.digest(&assembler, BypassReason::UnknownToolchain)?;
+            inputs.named_files.insert("assembler".into(), digest);
+        }
         if wants.native_cpu {
             inputs.named_files.insert("native cpu".into(), host_cpu());
         }
@@ -346,8 +364,17 @@ impl Lookup<'_> {
         self.digest(&self.cwd.join(sysroot).join("lib"), BypassReason::UnknownToolchain)
     }
 
+    /// What a linked output learns about where the toolchain's libraries are from where it is.
+    fn rpath(&self) -> Option<String> {
+        let real = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let sysroot = self.compile.sysroot.as_ref().map_or_else(|| self.toolchain.sysroot.clone(), |sysroot| self.cwd.join(sysroot));
+        let way = || kache_rustc::way(&real(&self.cwd.join(&self.compile.out_dir)), &real(&sysroot));
+        self.compile.has_rpath().then(|| format!("rpath={}", way().display()))
+    }
+
     fn linker(&self, want: &LinkerWant) -> Result<Digest, Bypass> {
-        let found = linker(self.engine, Some(want), self.env, self.cwd).map(|linker| linker.identity);
+        let bundled = bundled_linkers(self.toolchain, self.compile, self.cwd);
+        let found = linker(self.engine, Some(want), bundled.as_deref(), self.env, self.cwd).map(|linker| linker.identity);
         let name = want.program.as_deref().unwrap_or(Path::new("cc")).display().to_string();
         found.ok_or_else(|| Bypass::new(BypassReason::LinkerUnknown, name))
     }
@@ -370,7 +397,8 @@ impl Lookup<'_> {
         if asked.is_empty() {
             return Ok(());
         }
-        let search = search(self.engine, wants, self.env, self.cwd);
+        let bundled = bundled_linkers(self.toolchain, self.compile, self.cwd);
+        let search = search(self.engine, wants, bundled.as_deref(), self.env, self.cwd);
         for (what, ask) in asked {
             let found = search.ask(&ask).map_err(|detail| Bypass::new(BypassReason::NativeLibrary, detail))?;
             for (place, path) in found.iter().enumerate() {

@@ -102,6 +102,8 @@ pub enum Role {
     Assembly,
     /// `.ll`
     LlvmIr,
+    /// `.dwo`, `.dwp`: debug information beside what it is about.
+    Debuginfo,
 }
 
 /// Names of variables that hold machine-local paths and that a macro can read without leaving a trace in dep-info,

@@ -77,9 +77,9 @@ bypass_reasons! {
     OutputPath "output_path" "An output is sent to a path of its own (-o, --emit kind=path).", "Use --out-dir.";
     CrateType "crate_type" "The crate type isn't one that kache keeps.", "Nothing to do.";
     SaveTemps "save_temps" "rustc is asked to keep temporary files, profiles or dumps.", "Build without that flag.";
-    SplitDebuginfo "split_debuginfo" "Debug information goes to files beside the outputs.", "Use split-debuginfo = \"off\".";
+    SplitDebuginfo "split_debuginfo" "Debug information goes to files whose names kache doesn't know.", "Use split-debuginfo = \"off\".";
     LinkerPluginLto "linker_plugin_lto" "The linker takes part in code generation.", "Nothing to do.";
-    LinkArg "link_arg" "A linker argument may read files that kache can't see.", "Name the file by its full path, or drop the argument.";
+    LinkArg "link_arg" "A linker argument may load code, write files, or read files that kache can't see.", "Name the file by its full path, or drop the argument.";
     LinkerUnknown "linker_unknown" "The linker could not be identified.", "Check that the linker runs: `cc --version`. A script in its place has to answer `-print-prog-name=ld` as the linker behind it does.";
     SearchDir "search_dir" "A -L directory holds crates that no --extern names.", "Pass the crates by --extern, or use -L dependency=.";
     NativeLibrary "native_library" "A native library could not be found or identified, or only names other files (a thin archive).", "Check the -L native= directories.";

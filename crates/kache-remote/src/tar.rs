@@ -52,6 +52,7 @@ fn directory(role: Role) -> &'static str {
         Role::Object => "object",
         Role::Assembly => "assembly",
         Role::LlvmIr => "llvm_ir",
+        Role::Debuginfo => "debuginfo",
     }
 }
 

@@ -15,6 +15,8 @@ pub(crate) struct CodegenOptions {
     pub(crate) incremental: Option<String>,
     pub(crate) linker: Option<String>,
     pub(crate) link_args: Vec<String>,
+    /// `-Z pre-link-arg`: what comes before rustc's own. Keyed with the other `-Z` options.
+    pub(crate) pre_link_args: Vec<String>,
 }
 
 impl CodegenOptions {
@@ -76,9 +78,14 @@ impl CodegenOptions {
         self.get("target-cpu") == Some("native")
     }
 
+    /// What the user tells the linker, in order.
+    pub(crate) fn linker_words(&self) -> Vec<String> {
+        self.pre_link_args.iter().chain(&self.link_args).cloned().collect()
+    }
+
     /// All that is keyed as text: first the options of which the last counts, by name, then those that add up, in order.
     pub(crate) fn canonical(&self) -> Vec<String> {
-        let Self { last, adds, metadata: _, extra_filename: _, incremental: _, linker: _, link_args } = self;
+        let Self { last, adds, metadata: _, extra_filename: _, incremental: _, linker: _, link_args, pre_link_args: _ } = self;
         let link_args = link_args.iter().map(|arg| format!("link-arg={arg}"));
         last.values().cloned().chain(adds.iter().cloned()).chain(link_args).collect()
     }

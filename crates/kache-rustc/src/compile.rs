@@ -149,7 +149,7 @@ pub struct Compile {
     pub target: Option<String>,
     /// `--sysroot` as written: the toolchain's identity has to be taken from there.
     pub sysroot: Option<String>,
-    /// Whether paths are remapped: not under coverage, compressed debug sections, or the user's opt-out (`KACHE_NO_REMAP=1`).
+    /// Whether paths are remapped: not under coverage, compressed debug sections, unpacked debug information, or the user's opt-out (`KACHE_NO_REMAP=1`).
     pub remapped: bool,
 
     pub(crate) cargo_home: Option<PathBuf>,
@@ -158,6 +158,8 @@ pub struct Compile {
     pub(crate) edition: Option<String>,
     pub(crate) output_file: Option<PathBuf>,
     pub(crate) codegen: CodegenOptions,
+    pub(crate) backend: Option<String>,
+    pub(crate) native_cpu: bool,
     pub(crate) cfgs: BTreeSet<String>,
     pub(crate) check_cfgs: BTreeSet<String>,
     pub(crate) lints: Vec<String>,

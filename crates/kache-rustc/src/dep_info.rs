@@ -123,6 +123,7 @@ fn alternative(path: &Path) -> Option<PathBuf> {
 struct Rules {
     prerequisites: BTreeSet<String>,
     sources: BTreeSet<String>,
+    checksummed: BTreeSet<String>,
     files: Vec<String>,
     env: Vec<(String, Option<String>)>,
     ended: bool,
@@ -143,7 +144,9 @@ impl Rules {
             self.env.push((unescaped(name)?, value.map(unescaped).transpose()?));
             return Ok(());
         }
-        if line.starts_with("# checksum:") {
+        if let Some(checksum) = line.strip_prefix("# checksum:") {
+            let name = checksummed(checksum).ok_or_else(|| DepInfoError::Unknown(number, short()))?;
+            self.checksummed.insert(name);
             return Ok(());
         }
         // A source whose name begins with `#` can't be told from a comment.
@@ -167,14 +170,25 @@ impl Rules {
         Ok(())
     }
 
-    /// Every file is listed twice: behind its output and as a rule of its own.
+    /// Every file is listed twice: behind its output and as a rule of its own. What has a checksum is a source.
     fn finish(self) -> Result<DepInfo, DepInfoError> {
-        let odd = self.prerequisites.symmetric_difference(&self.sources).next();
-        match odd {
+        let mut odd = self.prerequisites.symmetric_difference(&self.sources).chain(self.checksummed.difference(&self.sources));
+        match odd.next() {
             Some(name) => Err(DepInfoError::Unlisted(name.clone())),
             None => Ok(DepInfo { files: self.files, env: self.env }),
         }
     }
+}
+
+/// The name in `blake3=… file_len:92 src/lib.rs`. What comes before it is a function of the file's contents.
+fn checksummed(text: &str) -> Option<String> {
+    let (digest, rest) = text.split_once(' ')?;
+    let (algorithm, hex) = digest.split_once('=')?;
+    let (len, name) = rest.strip_prefix("file_len:")?.split_once(' ')?;
+    let well_formed =
+        !algorithm.is_empty() && !hex.is_empty() && hex.bytes().all(|byte| byte.is_ascii_hexdigit()) && len.parse::<u64>().is_ok();
+    let mut names = split_names(name).into_iter();
+    names.next().filter(|_| well_formed && names.next().is_none())
 }
 
 /// `out: a b c`. An output's name may hold `: `, a source's too; rustc's own outputs don't, and what follows is checked against the
@@ -248,6 +262,26 @@ mod tests {
         assert_eq!(info.files, ["src/lib.rs", "src/a b.rs", "/t/out/g.rs"]);
         let var = |name: &str, value: Option<&str>| (name.to_owned(), value.map(str::to_owned));
         assert_eq!(info.env, [var("A", Some("x\ny\\z")), var("B", None), var("C", Some(""))]);
+    }
+
+    #[test]
+    fn checksums_are_of_sources_and_portable() {
+        let roots = Roots::new(vec![kache_model::Root::new(RootKind::Target, "/a b/t", "/a b/t")]);
+        let rules = "x.d: /a\\ b/t/g.rs lib.rs\n\n/a\\ b/t/g.rs:\nlib.rs:\n";
+        let text =
+            format!("{rules}# checksum:blake3=0af1 file_len:92 /a\\ b/t/g.rs\n# checksum:sha256=00 file_len:0 lib.rs\n# env-dep:A\n");
+        assert_eq!(DepInfo::parse(text.as_bytes()).unwrap().files, ["/a b/t/g.rs", "lib.rs"]);
+        let hidden = hide(text.as_bytes(), &roots);
+        assert_eq!(hidden, text.replace("/a\\ b/t", "/@kache/target").as_bytes());
+        assert_eq!(show(&hidden, &roots), text.as_bytes());
+        for odd in
+            ["md5", "blake3=xyz file_len:1 lib.rs", "blake3=00 lib.rs", "blake3=00 file_len:x lib.rs", "blake3=00 file_len:1 lib.rs b.rs"]
+        {
+            let read = DepInfo::parse(format!("{rules}# checksum:{odd}\n").as_bytes());
+            assert!(matches!(read, Err(DepInfoError::Unknown(5, _))), "{odd}: {read:?}");
+        }
+        let other = DepInfo::parse(format!("{rules}# checksum:blake3=00 file_len:1 other.rs\n").as_bytes());
+        assert_eq!(other, Err(DepInfoError::Unlisted("other.rs".into())));
     }
 
     #[test]

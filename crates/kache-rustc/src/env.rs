@@ -45,6 +45,8 @@ pub(crate) enum When {
     Always,
     /// For what links.
     Linking,
+    /// For what links into a file that holds a time: not ELF, not WebAssembly.
+    LinkingDated,
     /// For clippy-driver.
     Clippy,
     /// For compiles on which a proc macro may run.
@@ -58,8 +60,9 @@ pub(crate) const UNTRACKED: &[(&str, When)] = &[
     ("RUSTC_FORCE_RUSTC_VERSION",     When::Always),
     ("RUSTC_OVERRIDE_VERSION_STRING", When::Always),
     ("RUST_TARGET_PATH",              When::Always),
-    ("SOURCE_DATE_EPOCH",             When::Always),
     ("*_DEPLOYMENT_TARGET",           When::Always),
+    // Cranelift's, where it is the backend.
+    ("CG_CLIF_*",                     When::Always),
     // The linker's, and those of the compiler driver that starts it.
     ("SDKROOT",                       When::Linking),
     ("DEVELOPER_DIR",                 When::Linking),
@@ -83,6 +86,8 @@ pub(crate) const UNTRACKED: &[(&str, When)] = &[
     ("MOLD_PATH",                     When::Linking),
     ("LLD_REPRODUCE",                 When::Linking),
     ("ZERO_AR_DATE",                  When::Linking),
+    // rustc and LLVM don't read it, linkers only for the time in the header of PE and Mach-O files. (Macros may, like any variable.)
+    ("SOURCE_DATE_EPOCH",             When::LinkingDated),
     // clippy-driver's own.
     ("CLIPPY_ARGS",                   When::Clippy),
     ("CLIPPY_CONF_DIR",               When::Clippy),

@@ -2,7 +2,7 @@
 //!
 //! Read it as documentation: a row says how the option takes its value, and whether it is keyed, dropped, looked up or
 //! declined. An option without a row is never ignored: the invocation is bypassed and the option named. A test compares
-//! these tables with what the installed rustc lists. The rows for `-C` and `-Z` are further below.
+//! these tables with what the installed rustc lists. The rows for `-C` are further below, those for `-Z` in [`mod@crate::unstable`].
 //!
 //! What the verdicts mean for one invocation stands in [`crate::judge`]; nothing in here looks at values.
 
@@ -58,7 +58,7 @@ pub(crate) enum Flag {
     Lint(&'static str),
     /// `-C`, see [`CODEGEN`].
     Codegen,
-    /// `-Z`, see [`UNSTABLE`].
+    /// `-Z`, see [`mod@crate::unstable`].
     Unstable,
     /// `--extern`.
     Extern,
@@ -157,9 +157,10 @@ pub(crate) enum Codegen {
     /// `linker-plugin-lto`: keyed; declined when on for what links. Cargo gives it to libraries of an LTO build, to which it only says
     /// that their objects are bitcode.
     LinkerPluginLto,
-    /// `split-debuginfo`: keyed; declined where it leaves files beside the outputs.
+    /// `split-debuginfo`: keyed; the files that it leaves beside the outputs belong to them.
+    /// Declined where those aren't known.
     SplitDebuginfo,
-    /// `rpath`: keyed; declined when on for what links.
+    /// `rpath`: keyed, for what links with the way to the toolchain.
     Rpath,
     /// `llvm-args`: keyed, adds up; declined when a path stands in it.
     LlvmArgs,
@@ -225,33 +226,6 @@ pub(crate) const CODEGEN: &[(&str, Codegen)] = &[
     ("target-cpu",               Codegen::TargetCpu),
     ("target-feature",           Codegen::Adds),
     ("unsafe-allow-abi-mismatch", Codegen::Adds),
-];
-
-/// `-Z` options that change what is made and nothing else: keyed in order. All others are declined.
-#[rustfmt::skip]
-pub(crate) const UNSTABLE: &[&str] = &[
-    "allow-features", "always-encode-mir", "box-noalias", "branch-protection", "cf-protection",
-    "debug-info-for-profiling", "direct-access-external-data", "dwarf-version", "embed-source", "export-executable-symbols",
-    "fewer-names", "fmt-debug", "force-unstable-if-unmarked", "function-return", "function-sections", "inline-mir",
-    "inline-mir-hint-threshold", "inline-mir-threshold", "layout-seed", "location-detail", "macro-backtrace",
-    "merge-functions", "mir-opt-level", "mutable-noalias", "next-solver", "no-unique-section-names",
-    "panic-abort-tests", "panic-in-drop", "plt", "polonius", "proc-macro-backtrace", "randomize-layout",
-    "relax-elf-relocations", "sanitizer", "share-generics", "stack-protector", "thinlto", "threads", "tls-model",
-    "trap-unreachable", "ub-checks", "unstable-options", "verbose-internals", "virtual-function-elimination",
-];
-
-/// Beginnings of `-Z` options that write files of their own or print what no cache should replay.
-pub(crate) const UNSTABLE_DUMPS: &[&str] = &[
-    "self-profile",
-    "dump",
-    "print",
-    "time",
-    "llvm-time-trace",
-    "emit-stack-sizes",
-    "input-stats",
-    "meta-stats",
-    "remark-dir",
-    "nll-facts",
 ];
 
 /// Kinds of `--emit` that can be kept.
@@ -331,10 +305,9 @@ mod tests {
     fn names_are_unique() {
         let mut names: Vec<&str> = OPTIONS.iter().flat_map(|row| [row.0, row.1]).filter(|name| !name.is_empty()).collect();
         names.extend(CODEGEN.iter().map(|(name, _)| *name).filter(|name| *name != "help"));
-        names.extend(UNSTABLE);
         names.sort_unstable();
         let before = names.len();
         names.dedup();
-        assert_eq!(names.len() + 1, before, "`dwarf-version` is the one name that -C and -Z share");
+        assert_eq!(names.len(), before);
     }
 }

@@ -12,6 +12,7 @@ use crate::flags::{self, Flag};
 use crate::link;
 use crate::query::{self, Query};
 use crate::target::Family;
+use crate::unstable::{Unstable, plain_attribute, unstable};
 use crate::wants::NativeLibrary;
 use kache_model::{Bypass, BypassReason};
 use std::collections::{BTreeMap, BTreeSet};
@@ -157,6 +158,12 @@ struct Seen {
     search: Vec<(String, PathBuf)>,
     libraries: Vec<NativeLibrary>,
     codegen: CodegenOptions,
+    /// `-Z codegen-backend`, the last one.
+    backend: Option<String>,
+    /// Whether code is scheduled for this machine's CPU.
+    native_tune: bool,
+    /// Whether debug information is compressed.
+    compressed: bool,
     cfgs: BTreeSet<String>,
     check_cfgs: BTreeSet<String>,
     lints: Vec<String>,
@@ -257,19 +264,24 @@ impl Seen {
         Ok(())
     }
 
-    fn unstable(&mut self, value: &str) -> Result<(), Bypass> {
-        let name = value.split_once('=').map_or(value, |(name, _)| name).replace('_', "-");
-        let reason = if flags::UNSTABLE.contains(&name.as_str()) {
-            self.options.push(format!("-Z{value}"));
-            return Ok(());
-        } else if flags::UNSTABLE_DUMPS.iter().any(|beginning| name.starts_with(beginning)) {
-            BypassReason::SaveTemps
-        } else if matches!(name.as_str(), "unpretty" | "parse-crate-root-only" | "no-analysis" | "ls") {
-            BypassReason::NotACompile
-        } else {
-            BypassReason::UnknownFlag
-        };
-        Err(Bypass::new(reason, format!("-Z {name}")))
+    fn unstable(&mut self, text: &str) -> Result<(), Bypass> {
+        let (name, value) = text.split_once('=').unwrap_or((text, ""));
+        let name = name.replace('_', "-");
+        let refuse = |reason| Err(Bypass::new(reason, format!("-Z {name}")));
+        match unstable(&name) {
+            Some(Unstable::Keyed) => {}
+            Some(Unstable::Backend) => self.backend = Some(value.to_owned()),
+            Some(Unstable::TuneCpu) => self.native_tune = value == "native",
+            Some(Unstable::Compression) => self.compressed = value != "none",
+            Some(Unstable::LinkArg) if name == "pre-link-arg" => self.codegen.pre_link_args.push(value.to_owned()),
+            Some(Unstable::LinkArg) => self.codegen.pre_link_args.extend(value.split_whitespace().map(str::to_owned)),
+            Some(Unstable::CrateAttr) if plain_attribute(value) => {}
+            Some(Unstable::Dumps) => return refuse(BypassReason::SaveTemps),
+            Some(Unstable::NotACompile) => return refuse(BypassReason::NotACompile),
+            Some(Unstable::CrateAttr | Unstable::Declined) | None => return refuse(BypassReason::UnknownFlag),
+        }
+        self.options.push(format!("-Z{text}"));
+        Ok(())
     }
 
     fn json(&mut self, value: &str) -> Result<(), Bypass> {
@@ -340,7 +352,12 @@ fn compile(
         test: seen.test,
         target: seen.target,
         sysroot: seen.sysroot,
-        remapped: !(opted_out || seen.codegen.on("instrument-coverage") || (links && link::compresses(&seen.codegen.link_args))),
+        remapped: !(opted_out
+            || seen.compressed
+            || seen.codegen.on("instrument-coverage")
+            || (links && link::compresses(&seen.codegen.linker_words()))),
+        backend: seen.backend,
+        native_cpu: seen.native_tune || seen.codegen.native_cpu(),
         cargo_home,
         target_dir,
         stdin: None,
@@ -361,6 +378,7 @@ fn compile(
         driver,
     };
     refuse(&unit)?;
+    unit.remapped &= !unit.leaves_debug_objects();
     take_stdin(&mut unit, inv.stdin)?;
     unit.environment = environment(&unit, inv.env)?;
     Ok(unit)
@@ -450,15 +468,7 @@ fn refuse(unit: &Compile) -> Result<(), Bypass> {
     if codegen.on("save-temps") {
         return Err(Bypass::new(BypassReason::SaveTemps, "-C save-temps"));
     }
-    let split = codegen.get("split-debuginfo");
-    let beside = match family {
-        Family::Apple => unit.links() && split != Some("off"),
-        _ => split.is_some_and(|split| split != "off"),
-    };
-    let generates = unit.emit.iter().any(|kind| !matches!(kind.as_str(), "metadata" | "dep-info"));
-    if generates && beside && codegen.debuginfo() {
-        return Err(Bypass::new(BypassReason::SplitDebuginfo, format!("split-debuginfo={}", split.unwrap_or("default"))));
-    }
+    unit.refuse_split()?;
     if unit.emit.contains("link") {
         let unknown = unit.linked_types().into_iter().find(|kind| family.linked(*kind, "x").is_none());
         if let Some(kind) = unknown {
@@ -470,10 +480,12 @@ fn refuse(unit: &Compile) -> Result<(), Bypass> {
         if codegen.on("linker-plugin-lto") {
             return Err(Bypass::new(BypassReason::LinkerPluginLto, "-C linker-plugin-lto"));
         }
-        if codegen.on("rpath") {
-            return Err(Bypass::new(BypassReason::LinkArg, "-C rpath"));
-        }
-        link::read(&codegen.link_args, &unit.cwd)?;
+        unit.refuse_rpath()?;
+        link::read(&codegen.linker_words(), &unit.cwd)?;
+    }
+    unit.refuse_backend()?;
+    if !unit.has_dep_info() && unit.options.iter().any(|option| option.starts_with("-Zcrate")) {
+        return Err(Bypass::new(BypassReason::OpenProbe, "-Z crate-attr without dep-info"));
     }
     if !unit.has_dep_info() && unit.externs.iter().any(|item| item.path.is_some()) {
         return Err(Bypass::new(BypassReason::OpenProbe, "--extern without dep-info"));
@@ -501,6 +513,7 @@ fn environment(unit: &Compile, env: &Env) -> Result<BTreeMap<String, String>, By
     let applies = |when: When| match when {
         When::Always => true,
         When::Linking => unit.links(),
+        When::LinkingDated => unit.links() && !matches!(Family::of(unit.target.as_deref()), Family::Elf | Family::Wasm),
         When::Clippy => clippy,
         When::Macros => macros,
     };

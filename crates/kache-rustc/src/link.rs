@@ -3,6 +3,7 @@
 //! A linker reads what its arguments say, so an argument is either known to name nothing, or names a file that is looked up, or the
 //! unit is bypassed with the argument as detail. Linker scripts are declined: they include other files by names of their own.
 
+use crate::link_options::{Means, means};
 use kache_model::{Bypass, BypassReason};
 use std::path::{Path, PathBuf};
 
@@ -21,137 +22,21 @@ pub(crate) struct LinkArgs {
     pub(crate) fuse_ld: Option<String>,
     /// `--ld-path=`, the last one.
     pub(crate) ld_path: Option<PathBuf>,
+    /// Options that tell the compiler driver where to look for what it adds by itself (`-BDIR`, `--sysroot=DIR`, `-m32`), in order, each one word.
+    pub(crate) places: Vec<String>,
 }
 
-/// Options without a value.
-const SWITCHES: &[&str] = &[
-    "Bdynamic",
-    "Bstatic",
-    "Bsymbolic",
-    "Bsymbolic-functions",
-    "E",
-    "ObjC",
-    "S",
-    "X",
-    "as-needed",
-    "allow-multiple-definition",
-    "allow-shlib-undefined",
-    "dead_strip",
-    "dead_strip_dylibs",
-    "demangle",
-    "discard-all",
-    "discard-locals",
-    "dynamic",
-    "eh-frame-hdr",
-    "emit-relocs",
-    "end-group",
-    "export-dynamic",
-    "fPIC",
-    "fPIE",
-    "fatal-warnings",
-    "g",
-    "gc-sections",
-    "gdb-index",
-    "headerpad_max_install_names",
-    "m32",
-    "m64",
-    "n",
-    "nmagic",
-    "no-allow-shlib-undefined",
-    "no-as-needed",
-    "no-demangle",
-    "no-dynamic-linker",
-    "no-eh-frame-hdr",
-    "no-export-dynamic",
-    "no-fatal-warnings",
-    "no-gc-sections",
-    "no-pie",
-    "no-relax",
-    "no-rosegment",
-    "no-undefined",
-    "no-whole-archive",
-    "nodefaultlibs",
-    "nopie",
-    "nostartfiles",
-    "nostdlib",
-    "omagic",
-    "pie",
-    "pthread",
-    "q",
-    "rdynamic",
-    "relax",
-    "s",
-    "shared",
-    "shared-libgcc",
-    "start-group",
-    "static",
-    "static-libgcc",
-    "static-pie",
-    "strip-all",
-    "strip-debug",
-    "v",
-    "verbose",
-    "warn-common",
-    "whole-archive",
-    "x",
-];
-
-/// Options with a value that is text, attached by `=` or following.
-const TEXTS: &[&str] = &[
-    "arch",
-    "compatibility_version",
-    "current_version",
-    "defsym",
-    "dynamic-linker",
-    "e",
-    "entry",
-    "framework",
-    "h",
-    "image-base",
-    "init",
-    "fini",
-    "install_name",
-    "m",
-    "rpath",
-    "soname",
-    "stack_size",
-    "u",
-    "undefined",
-    "wrap",
-    "z",
-];
-
-/// Options with a value that is text and always attached by `=`.
-const ATTACHED: &[&str] = &[
-    "build-id",
-    "compress-debug-sections",
-    "hash-style",
-    "icf",
-    "march",
-    "mcpu",
-    "mtune",
-    "mmacosx-version-min",
-    "pack-dyn-relocs",
-    "threads",
-    "thread-count",
-    "unresolved-symbols",
-];
-
-/// Options with a value that names a file.
-const FILES: &[&str] = &[
-    "dynamic-list",
-    "export-dynamic-symbol-list",
-    "exported_symbols_list",
-    "order_file",
-    "retain-symbols-file",
-    "symbol-ordering-file",
-    "unexported_symbols_list",
-    "version-script",
-];
+/// An argument, and who reads it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Token {
+    text: String,
+    /// Handed on by the compiler driver (`-Wl,…`): no option of its own.
+    handed_on: bool,
+}
 
 /// Whether debug sections are compressed, so that no scan can see what they say.
 pub(crate) fn compresses(args: &[String]) -> bool {
-    flat(args).iter().any(|arg| {
+    flat(args).iter().map(|token| token.text.as_str()).any(|arg| {
         arg.trim_start_matches('-').strip_prefix("compress-debug-sections").is_some_and(|value| value != "=none")
             || (arg.starts_with("-gz") && arg != "-gz=none")
     })
@@ -161,49 +46,61 @@ pub(crate) fn compresses(args: &[String]) -> bool {
 pub(crate) fn read(args: &[String], cwd: &Path) -> Result<LinkArgs, Bypass> {
     let mut out = LinkArgs::default();
     let tokens = flat(args);
-    let mut rest = tokens.iter().map(String::as_str);
-    while let Some(token) = rest.next() {
-        let refuse = || Bypass::new(BypassReason::LinkArg, token);
-        if !token.starts_with('-') {
-            out.inputs.push(input(token, cwd).ok_or_else(refuse)?);
+    let mut rest = tokens.iter();
+    while let Some(Token { text, handed_on }) = rest.next() {
+        let refuse = || Bypass::new(BypassReason::LinkArg, text);
+        if !text.starts_with('-') {
+            out.inputs.push(input(text, cwd).ok_or_else(refuse)?);
             continue;
         }
-        let (name, value) = match token.trim_start_matches('-').split_once('=') {
-            Some((name, value)) => (name, Some(value)),
-            None => (token.trim_start_matches('-'), None),
-        };
-        let mut needed = || value.or_else(|| rest.next()).ok_or_else(refuse);
-        if FILES.contains(&name) {
-            out.files.push(cwd.join(needed()?));
-        } else if TEXTS.contains(&name) {
-            needed()?;
-        } else if name == "fuse-ld" {
-            out.fuse_ld = Some(value.ok_or_else(refuse)?.to_owned());
-        } else if name == "ld-path" {
-            out.ld_path = Some(cwd.join(value.ok_or_else(refuse)?));
-        } else if ATTACHED.contains(&name) || (value.is_none() && SWITCHES.contains(&name)) {
-            // Names nothing.
-        } else {
-            short(token, &mut rest, cwd, &mut out)?;
+        let bare = text.trim_start_matches('-');
+        let (name, value) = bare.split_once('=').map_or((bare, None), |(name, value)| (name, Some(value)));
+        let mut needed = || value.or_else(|| rest.next().map(|token| token.text.as_str())).ok_or_else(refuse);
+        match means(name) {
+            Some(Means::Switch) if value.is_none() => {}
+            Some(Means::Attached) => {}
+            Some(Means::Text) => drop(needed()?),
+            Some(Means::File) => out.files.push(cwd.join(needed()?)),
+            Some(Means::Directory) => out.dirs.push(cwd.join(needed()?)),
+            Some(Means::Library) => out.libraries.push(needed()?.to_owned()),
+            Some(Means::Places) if !handed_on && (value.is_some() || name.starts_with('m')) => out.places.push(text.clone()),
+            Some(Means::Switch | Means::Places) => return Err(refuse()),
+            None if name == "fuse-ld" => out.fuse_ld = Some(value.ok_or_else(refuse)?.to_owned()),
+            None if name == "ld-path" => out.ld_path = Some(cwd.join(value.ok_or_else(refuse)?)),
+            None => short(text, *handed_on, &mut rest, cwd, &mut out)?,
         }
     }
     Ok(out)
 }
 
 /// Options that are one letter with their value attached: `-lfoo`, `-L/dir`, `-O2`, `-znow`.
-fn short<'a>(token: &'a str, rest: &mut impl Iterator<Item = &'a str>, cwd: &Path, out: &mut LinkArgs) -> Result<(), Bypass> {
-    let refuse = || Bypass::new(BypassReason::LinkArg, token);
-    let mut letters = token.trim_start_matches('-').chars();
+fn short<'a>(
+    text: &'a str,
+    handed_on: bool,
+    rest: &mut impl Iterator<Item = &'a Token>,
+    cwd: &Path,
+    out: &mut LinkArgs,
+) -> Result<(), Bypass> {
+    let refuse = || Bypass::new(BypassReason::LinkArg, text);
+    let mut letters = text.trim_start_matches('-').chars();
     let letter = letters.next();
     let attached = letters.as_str();
-    let mut value = || if attached.is_empty() { rest.next().ok_or_else(refuse) } else { Ok(attached) };
+    let mut value = || match attached {
+        "" => rest.next().map(|token| token.text.as_str()).ok_or_else(refuse),
+        _ => Ok(attached),
+    };
     match letter {
-        _ if token.starts_with("--") => return Err(refuse()),
+        _ if text.starts_with("--") => return Err(refuse()),
         Some('l') => out.libraries.push(value()?.to_owned()),
         Some('L') => out.dirs.push(cwd.join(value()?)),
+        Some('B') if !handed_on => out.places.push(format!("-B{}", value()?)),
         Some('O') if attached.len() <= 1 => {}
         Some('z') => drop(value()?),
+        // A search path to lld and gold; to GNU ld the name of a file, unless that is a directory.
+        Some('R') if value()?.starts_with("$ORIGIN") => {}
         Some('e' | 'u' | 'h') if !attached.is_empty() && !attached.contains(['/', '=']) => {}
+        // The driver's warnings.
+        Some('W') if !handed_on && !attached.is_empty() && !attached.contains([',', '=']) => {}
         _ => return Err(refuse()),
     }
     Ok(())
@@ -216,17 +113,18 @@ fn input(token: &str, cwd: &Path) -> Option<PathBuf> {
     ((known || name.contains(".so.")) && !token.starts_with('@')).then(|| cwd.join(token))
 }
 
-/// Arguments as the linker sees them: what the compiler driver hands on (`-Wl,a,b`, `-Xlinker a`) unwrapped.
-fn flat(args: &[String]) -> Vec<String> {
+/// Arguments one by one: what the compiler driver hands on (`-Wl,a,b`, `-Xlinker a`) unwrapped.
+fn flat(args: &[String]) -> Vec<Token> {
     let mut out = Vec::new();
     let mut rest = args.iter();
+    let handed_on = |text: &str| Token { text: text.to_owned(), handed_on: true };
     while let Some(arg) = rest.next() {
         if let Some(list) = arg.strip_prefix("-Wl,") {
-            out.extend(list.split(',').map(str::to_owned));
+            out.extend(list.split(',').map(handed_on));
         } else if arg == "-Xlinker" {
-            out.extend(rest.next().cloned());
+            out.extend(rest.next().map(|arg| handed_on(arg)));
         } else {
-            out.push(arg.clone());
+            out.push(Token { text: arg.clone(), handed_on: false });
         }
     }
     out
@@ -258,9 +156,83 @@ mod tests {
         assert_eq!(args.fuse_ld.as_deref(), Some("mold"));
     }
 
+    /// What people pass: nothing is read for it but the words.
     #[test]
-    fn what_may_read_other_files_is_named() {
-        for bad in ["-Tlink.x", "@args", "script.ld", "-B/dir", "--sysroot=/s", "-plugin", "--frob=/x", "-rpath-link", "-flto", "x"] {
+    fn popular_arguments_are_harmless() {
+        for arg in [
+            "-Wl,--disable-new-dtags",
+            "-Wl,--enable-new-dtags",
+            "-Wl,--exclude-libs,ALL",
+            "-Wl,--exclude-libs=libfoo.a",
+            "-Wl,-z,stack-size=8388608",
+            "-Wl,-zstack-size=8388608",
+            "-Wl,--no-undefined",
+            "-Wl,--push-state,--as-needed,--pop-state",
+            "-Wl,--warn-unresolved-symbols",
+            "-Wl,--no-warn-mismatch",
+            "-Wl,--export-dynamic-symbol=main",
+            "-Wl,--error-limit=0",
+            "-Wl,--color-diagnostics",
+            "-Wl,--no-color-diagnostics",
+            "-Wl,--print-gc-sections",
+            "-Wl,--no-keep-memory",
+            "-Wl,--icf=all",
+            "-Wl,--threads=1",
+            "-Wl,--no-threads",
+            "-Wl,--thinlto-jobs=4",
+            "-Wl,--sort-section=alignment",
+            "-Wl,--sort-section,name",
+            "-Wl,--sort-common",
+            "-Wl,-O2",
+            "-Wl,--strip-debug-non-line",
+            "-Wl,--section-start=.foo=0x100000",
+            "-Wl,-Ttext=0x100000",
+            "-Wl,--build-id",
+            "-Wl,--package-metadata={}",
+            "-Wl,-R,$ORIGIN/../lib",
+            "-O3",
+            "-Wno-unused",
+            "-static-libstdc++",
+        ] {
+            assert_eq!(run(&[arg]).unwrap(), LinkArgs::default(), "{arg}");
+        }
+    }
+
+    #[test]
+    fn the_driver_is_told_where_to_look_and_the_linker_is_not() {
+        assert_eq!(run(&["-B/x", "-B", "y", "--sysroot=/s", "-m32"]).unwrap().places, ["-B/x", "-By", "--sysroot=/s", "-m32"]);
+        for bad in ["-Wl,-B/x", "-Wl,--sysroot=/s", "-Wl,-m32"] {
+            assert_eq!(run(&[bad]).unwrap_err(), bad.trim_start_matches("-Wl,"));
+        }
+        assert_eq!(run(&["-Wl,--library-path=/x,--library=foo"]).unwrap().dirs, [PathBuf::from("/x")]);
+    }
+
+    #[test]
+    fn what_may_read_or_write_other_files_is_named() {
+        for bad in [
+            "-Tlink.x",
+            "--script=x",
+            "@args",
+            "script.ld",
+            "--sysroot",
+            "-plugin",
+            "--frob=/x",
+            "-rpath-link",
+            "-flto",
+            "x",
+            "-Ofast",
+            "-specs=x",
+            "-fsanitize=address",
+            "-Map=x",
+            "--dependency-file=x",
+            "--reproduce=x",
+            "--thinlto-cache-dir=x",
+            "--print-gc-sections=x",
+            "--compress-sections=x=zlib",
+            "-R/x",
+            "-Wa,x",
+            "-Wp,x",
+        ] {
             assert_eq!(run(&[bad]).unwrap_err(), bad);
         }
     }

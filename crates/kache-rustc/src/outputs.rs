@@ -16,7 +16,7 @@ pub struct Expected {
 }
 
 impl Compile {
-    /// The output files, dep-info apart. All are required: where a source names its crate
+    /// The output files, dep-info and [debug objects](Compile::is_debug_object) apart. All but `.dwp` are required: where a source names its crate
     /// itself (`#![crate_name]`), the name is another, and nothing is stored.
     pub fn expected_outputs(&self) -> Vec<Expected> {
         let mut out = Vec::new();
@@ -43,7 +43,10 @@ impl Compile {
                 CrateType::Dylib | CrateType::Cdylib | CrateType::ProcMacro => Role::SharedObject,
             };
             if let Some(name) = family.linked(kind, &self.stem()) {
+                let debug = self.debug_package(role, &self.output_name().unwrap_or_else(|| name.clone()));
                 self.expect(out, role, name);
+                // There is none where nothing that is linked has debug information.
+                out.extend(debug.map(|name| Expected { role: Role::Debuginfo, name, required: false }));
             }
         }
     }

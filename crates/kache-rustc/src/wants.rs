@@ -24,6 +24,8 @@ pub struct Wants {
     pub linker: Option<LinkerWant>,
     /// Whether code is made for this machine's CPU.
     pub native_cpu: bool,
+    /// Whether the system's assembler may take part.
+    pub assembler: bool,
     /// Where clippy-driver begins to look for its configuration; see [`clippy_configs`].
     pub clippy_config_from: Option<PathBuf>,
 }
@@ -132,6 +134,8 @@ pub struct LinkerWant {
     pub fuse_ld: Option<String>,
     /// `--ld-path=`.
     pub ld_path: Option<PathBuf>,
+    /// Options that tell the compiler driver where to look (`-BDIR`, `--sysroot=DIR`, `-m32`).
+    pub places: Vec<String>,
     /// `-C linker-flavor=`.
     pub flavor: Option<String>,
     /// `--target`.
@@ -151,8 +155,9 @@ impl Compile {
             native_dirs: dirs(["native", "all"]),
             framework_dirs: dirs(["framework", "all"]),
             crate_dirs: dirs(["crate", "all"]),
-            files: self.target_specification(),
-            native_cpu: self.codegen.native_cpu(),
+            files: self.target_specification().into_iter().chain(self.backend_library()).collect(),
+            native_cpu: self.native_cpu,
+            assembler: self.assembles_elsewhere(),
             linker: None,
             clippy_config_from: self.clippy_config_from.clone(),
         };
@@ -164,7 +169,7 @@ impl Compile {
 
     fn want_linker(&self, wants: &mut Wants) {
         // Judged to be readable when the verdict was given.
-        let args = link::read(&self.codegen.link_args, &self.cwd).unwrap_or_default();
+        let args = link::read(&self.codegen.linker_words(), &self.cwd).unwrap_or_default();
         let files = args.files.into_iter().map(|path| (path, false)).chain(args.inputs.into_iter().map(|path| (path, true)));
         for (index, (path, linked)) in files.enumerate() {
             wants.files.push(NamedFile { name: format!("link-arg {index}"), path, required: true, linked });
@@ -184,6 +189,7 @@ impl Compile {
             program: self.codegen.linker.as_ref().map(PathBuf::from),
             fuse_ld: args.fuse_ld,
             ld_path: args.ld_path,
+            places: args.places,
             flavor: self.codegen.get("linker-flavor").map(str::to_owned),
             target: self.target.clone(),
             options: self.codegen.canonical().into_iter().filter(about_linking).collect(),
@@ -205,6 +211,27 @@ impl Compile {
             linked: false,
         };
         dirs.map(file).collect()
+    }
+
+    /// `-Z codegen-backend` with a library's path. rustc takes what holds a dot for one.
+    fn backend_library(&self) -> Option<NamedFile> {
+        let path = self.backend.as_ref().filter(|name| name.contains('.'))?;
+        Some(NamedFile { name: "codegen backend".into(), path: self.cwd.join(path), required: true, linked: false })
+    }
+
+    /// Cranelift hands assembly to the system's assembler, which it finds beside the linker.
+    fn assembles_elsewhere(&self) -> bool {
+        self.backend.as_ref().is_some_and(|name| name != "llvm")
+    }
+
+    /// Backends whose parts can't be told.
+    pub(crate) fn refuse_backend(&self) -> Result<(), Bypass> {
+        let elsewhere = self.sysroot.is_some() || self.codegen.linker.is_some();
+        match self.backend.as_deref() {
+            None | Some("llvm") => Ok(()),
+            Some(name) if !elsewhere && (name == "cranelift" || name.contains('.')) => Ok(()),
+            Some(_) => Err(Bypass::new(BypassReason::UnknownFlag, "-Z codegen-backend")),
+        }
     }
 
     /// What `mold -run` puts in the linker's place, by content. Names without a path are found in ways of the loader's own.

@@ -120,8 +120,12 @@ fn bypasses_name_their_reason() {
         (Call::unit("-Z dump_mir=all"), "save_temps (-Z dump-mir)"),
         (Call::unit("-C save-temps"), "save_temps (-C save-temps)"),
         (Call::unit("--crate-type bin -C linker-plugin-lto"), "linker_plugin_lto (-C linker-plugin-lto)"),
-        (Call::unit("-C split-debuginfo=unpacked"), "split_debuginfo (split-debuginfo=unpacked)"),
-        (Call::unit("-C split-debuginfo=packed"), "split_debuginfo (split-debuginfo=packed)"),
+        (Call::unit("-C split-debuginfo=unpacked -Z split-dwarf-kind=single"), "split_debuginfo (split-debuginfo=unpacked)"),
+        (
+            Call::unit("-C split-debuginfo=packed --target aarch64-apple-darwin --crate-type bin"),
+            "split_debuginfo (split-debuginfo=packed)",
+        ),
+        (Call::unit("-C split-debuginfo=packed --target x86_64-pc-windows-msvc"), "split_debuginfo (split-debuginfo=packed)"),
         (Call::unit("other.rs"), "several_inputs (src/lib.rs other.rs)"),
         (Call::unit("--emit mir"), "emit_kind (mir)"),
         (Call::unit("--emit llvm-bc,link"), "emit_kind (llvm-bc)"),
@@ -133,7 +137,13 @@ fn bypasses_name_their_reason() {
         (Call::unit("--crate-type frob"), "crate_type (frob)"),
         (Call::unit("--crate-type cdylib --target x86_64-pc-windows-msvc"), "crate_type (cdylib for x86_64-pc-windows-msvc)"),
         (Call::unit("--crate-type bin --target spec.json"), "crate_type (bin for spec.json)"),
-        (Call::unit("--crate-type bin -C rpath"), "link_arg (-C rpath)"),
+        (Call::new("--crate-type bin -C rpath --extern a=/a.rlib x.rs"), "link_arg (-C rpath)"),
+        (Call::unit("--crate-type bin -Z pre-link-args=-Tlink.x"), "link_arg (-Tlink.x)"),
+        (Call::unit("-Z crate-attr=doc=include_str!(\"x\")"), "unknown_flag (-Z crate-attr)"),
+        (Call::unit("-Z codegen-backend=gcc"), "unknown_flag (-Z codegen-backend)"),
+        (Call::unit("-Z codegen-backend=cranelift --sysroot /s"), "unknown_flag (-Z codegen-backend)"),
+        (Call::unit("-Z llvm-plugins=/x.so"), "unknown_flag (-Z llvm-plugins)"),
+        (Call::probe("--emit=metadata -Zcrate-attr=no_std x.rs"), "open_probe (-Z crate-attr without dep-info)"),
         (Call::unit("--crate-type bin -C link-arg=-Tlink.x"), "link_arg (-Tlink.x)"),
         (Call::unit("-Lall=@RUSTC_BUILTIN/x"), "search_dir (all=@RUSTC_BUILTIN/x)"),
         (Call::unit("@gone"), "unreadable_argfile (@gone: entity not found)"),
@@ -362,7 +372,6 @@ fn whatever_counts_changes_the_key() {
         ("RUSTC_FORCE_RUSTC_VERSION", "1"),
         ("RUSTC_OVERRIDE_VERSION_STRING", "1"),
         ("RUST_TARGET_PATH", "/t"),
-        ("SOURCE_DATE_EPOCH", "0"),
         ("MACOSX_DEPLOYMENT_TARGET", "11"),
         ("CARGO_PKG_VERSION", "1"),
         ("CARGO_PKG_VERSION", ""),
@@ -401,6 +410,49 @@ fn variables_of_linker_and_clippy_count_only_there() {
     let primary = ("CARGO_PRIMARY_PACKAGE", "1");
     assert_eq!(clippy(&[primary]), clippy(&[]));
     assert_ne!(clippy(&[primary, ("CLIPPY_ARGS", "--no-deps")]), clippy(&[("CLIPPY_ARGS", "--no-deps")]));
+}
+
+#[test]
+fn what_nobody_reads_does_not_count() {
+    let dated = |args: &str| Call::unit(args).var("SOURCE_DATE_EPOCH", "0").key();
+    for args in ["", "--crate-type bin", "--crate-type proc-macro", "--target x86_64-pc-windows-msvc"] {
+        assert_eq!(dated(args), Call::unit(args).key(), "{args}");
+    }
+    let apple = "--crate-type bin --target aarch64-apple-darwin -Csplit-debuginfo=off";
+    assert_ne!(dated(apple), Call::unit(apple).key(), "a Mach-O file's header may hold a time");
+}
+
+#[test]
+fn debug_information_beside_the_outputs_belongs_to_them() {
+    let unpacked = Call::unit("-C split-debuginfo=unpacked").compile();
+    assert!(!unpacked.remapped, "debuggers look for it by its full path");
+    assert!(unpacked.is_debug_object("x-4567.x.0-cgu.0.rcgu.dwo") && unpacked.is_debug_object("x-4567.a.b.rcgu.dwo"));
+    assert!(
+        !unpacked.is_debug_object("x-45678.x.rcgu.dwo") && !unpacked.is_debug_object("x-4567.d") && !unpacked.is_debug_object("y-1.dwo")
+    );
+    for without in ["-C split-debuginfo=off", "-C split-debuginfo=unpacked -C debuginfo=0", "-C split-debuginfo=packed"] {
+        let unit = Call::unit(without).compile();
+        assert!(unit.remapped && !unit.leaves_debug_objects(), "{without}");
+    }
+    let names =
+        |args: &str| -> Vec<String> { Call::unit(args).compile().expected_outputs().into_iter().map(|output| output.name).collect() };
+    let packed = "-C split-debuginfo=packed --emit=link --crate-type";
+    assert!(names(&format!("{packed} bin")).contains(&"x-4567.dwp".to_owned()));
+    assert!(names(&format!("{packed} cdylib")).contains(&"libx-4567.so.dwp".to_owned()));
+    assert!(!names("-C split-debuginfo=packed").iter().any(|name| name.ends_with(".dwp")));
+}
+
+#[test]
+fn a_codegen_backend_is_a_file_or_the_toolchains() {
+    let wants = |args: &str| Call::unit(args).compile().wants();
+    let library = wants("-Z codegen-backend=../b.so");
+    assert_eq!(library.files.iter().map(|file| file.path.clone()).collect::<Vec<_>>(), [PathBuf::from("/w/../b.so")]);
+    let named = wants("-Zcodegen-backend=cranelift");
+    assert!(named.files.is_empty() && named.assembler && !wants("-Zcodegen-backend=llvm").assembler);
+    assert!(wants("-Ztune-cpu=native").native_cpu && !wants("-Ztune-cpu=znver4").native_cpu);
+    assert!(
+        !Call::unit("-Zdebuginfo-compression=zlib").compile().remapped && Call::unit("-Zdebuginfo-compression=none").compile().remapped
+    );
 }
 
 #[test]

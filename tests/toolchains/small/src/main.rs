@@ -1,0 +1,5 @@
+//! Says it.
+
+fn main() {
+    println!("{}", small::product());
+}
