@@ -29,6 +29,8 @@ pub(crate) enum NotStored {
     Unlasting(PathBuf),
     #[error("the variable {0} isn't UTF-8")]
     NonUtf8(String),
+    #[error("the variable {0} had another value for rustc than for the build")]
+    OtherValue(String),
     #[error("rustc's messages name a file that it left beside them")]
     NamesFile,
     #[error("it failed, and not by what its source says")]
@@ -131,8 +133,12 @@ impl Engine {
             return Err(NotStored::Moved(path));
         }
         let mut sources = None;
-        for (name, _) in &read.env {
+        for (name, seen) in &read.env {
             let value = question.env.get(name);
+            // A macro or a script in rustc's place has set it: neither the key nor what Cargo is told later would be true.
+            if value != seen.as_deref() {
+                return Err(NotStored::OtherValue(name.clone()));
+            }
             let rooted = value.is_some_and(|value| question.roots.named_in(value));
             let keying = if rooted && !question.closure.library_mentions.contains(name) {
                 let sources = sources.get_or_insert_with(|| read_all(&paths));

@@ -1,7 +1,8 @@
 //! Everything about an invocation that is known before any source file is read, as one plain struct.
 //!
 //! The key is a hash over *all* fields: [`UnitInputs::key`] destructures the struct in full, so a new field doesn't compile until
-//! someone says how it is hashed. The struct is kept beside the artifact: `kache why` compares two of them field by field.
+//! someone says how it is hashed. It holds values of variables, so it stays in this process; what is kept beside an artifact is its
+//! [outline](UnitInputs::outline).
 
 use crate::digest::{ContentKey, Digest, Encoder, UnitKey};
 use serde::{Deserialize, Serialize};
