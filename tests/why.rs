@@ -70,7 +70,7 @@ fn every_kind_of_change_is_named_with_its_root() {
     check(&machine, "below", "hit", &["restored from the local store"]);
 
     build(&machine, cargo().env("FOO", "1"));
-    check(&machine, "prog", "changed", &["env FOO: unset → 1"]);
+    check(&machine, "prog", "changed", &["env FOO: unset → (hidden)"]);
 
     build(&machine, cargo().env("CARGO_PROFILE_DEV_OPT_LEVEL", "3"));
     check(&machine, "below", "changed", &["profile: opt-level 0 → 3"]);

@@ -234,7 +234,7 @@ impl Engine {
 
     fn compile(&self, question: Arc<Question>, lease: Lease, start: Instant) -> Answer {
         tracing::debug!(krate = %question.compile.crate_name, unit = %question.unit, "miss");
-        tracing::trace!(outline = ?question.inputs.outline(), "miss");
+        tracing::trace!(inputs = ?question.inputs, "miss");
         let plan = self.plan(&question);
         let continued_session = continues_session(&question);
         question.call.compiles(&question);

@@ -164,6 +164,7 @@ mod tests {
         };
         let outline = inputs.outline();
         let json = serde_json::to_string(&outline).unwrap();
+        assert!(!format!("{inputs:?}").contains(CANARY));
         assert!(!json.contains(CANARY) && !json.contains(&Digest::of(CANARY.as_bytes()).to_hex()), "{json}");
         assert_eq!(outline.codegen, ["opt-level=3", "link-arg", "relro-level", "llvm-args"]);
         assert_eq!(outline.cfgs, ["feature=\"std\"".to_owned(), "token".to_owned(), "unix".to_owned()].into());

@@ -253,7 +253,8 @@ mod tests {
     #[test]
     fn what_is_kept_has_no_values_and_is_shown_with_those_of_whoever_asks() {
         let roots = Roots::new(vec![kache_model::Root::new(RootKind::Target, "/a b/t", "/a b/t")]);
-        let text = b"/a\\ b/t/x.d: /a\\ b/t/g.rs\n\n# env-dep:EMPTY=\n# env-dep:ODD=x=\\\\y\\nz\n# env-dep:OUT_DIR=/a b/t/out\n# env-dep:UNSET\n";
+        let text =
+            b"/a\\ b/t/x.d: /a\\ b/t/g.rs\n\n# env-dep:EMPTY=\n# env-dep:ODD=x=\\\\y\\nz\n# env-dep:OUT_DIR=/a b/t/out\n# env-dep:UNSET\n";
         let hidden = hide(text, &roots);
         let kept = "/@kache/target/x.d: /@kache/target/g.rs\n\n# env-dep:EMPTY\n# env-dep:ODD\n# env-dep:OUT_DIR\n# env-dep:UNSET\n";
         assert_eq!(String::from_utf8(hidden.clone()).unwrap(), kept);

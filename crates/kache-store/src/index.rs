@@ -281,3 +281,35 @@ fn checksum(key: &Digest, body: &[u8]) -> [u8; CHECKSUM] {
     short.copy_from_slice(&digest[..CHECKSUM]);
     short
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inputs_with_values_of_an_earlier_version_go_and_so_do_its_uploads() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("index-v1.redb");
+        let index = Index::open(path.clone()).unwrap();
+        let key = [7; 32];
+        let pending = |index: &Index| index.read(|transaction| Ok(transaction.open_table(PENDING)?.get(&key)?.is_some())).unwrap();
+        let mark = |transaction: &WriteTransaction| -> Result<(), Fault> {
+            transaction.open_table(PENDING)?.insert(&key, 3)?;
+            Ok(())
+        };
+        index.write_durably(mark).unwrap();
+        drop(index);
+        let index = Index::open(path.clone()).unwrap();
+        assert!(pending(&index));
+        let earlier = |transaction: &WriteTransaction| {
+            transaction.open_table(UNIT_INPUTS)?.insert(&key, b"values".as_slice())?;
+            Ok(())
+        };
+        index.write_durably(earlier).unwrap();
+        drop(index);
+        let index = Index::open(path).unwrap();
+        assert!(!pending(&index));
+        let there = index.read(|transaction| Ok(transaction.list_tables()?.any(|table| redb::TableHandle::name(&table) == "unit_inputs")));
+        assert!(!there.unwrap());
+    }
+}

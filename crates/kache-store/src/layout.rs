@@ -5,8 +5,8 @@
 //! Doesn't look inside blobs or the index.
 
 use crate::error::{FileError, OpenError};
-use kache_model::BlobId;
 use crate::private;
+use kache_model::BlobId;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::io::Write as _;

@@ -12,18 +12,8 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 /// How our names in a cache directory begin.
-const OURS: [&str; 10] = [
-    ".kache-",
-    "CACHEDIR.TAG",
-    "blobs-v",
-    "builds-v",
-    "hiding-key",
-    "index-v",
-    "kached.log",
-    "kached.sock",
-    "lock",
-    "staging-v",
-];
+const OURS: [&str; 10] =
+    [".kache-", "CACHEDIR.TAG", "blobs-v", "builds-v", "hiding-key", "index-v", "kached.log", "kached.sock", "lock", "staging-v"];
 
 /// Creates `dir` and its parents as far as they are missing.
 ///

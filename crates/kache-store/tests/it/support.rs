@@ -1,6 +1,8 @@
 //! Artifacts made of a few files, for the store's tests.
 
-use kache_model::{Artifact, ArtifactKey, ContentKey, Digest, InputSet, Linked, Mentions, Output, PortablePath, Role, UnitKey, UnitOutline};
+use kache_model::{
+    Artifact, ArtifactKey, ContentKey, Digest, InputSet, Linked, Mentions, Output, PortablePath, Role, UnitKey, UnitOutline,
+};
 use kache_store::{Capture, Options, Publication, StagedBlob, Store};
 use std::path::{Path, PathBuf};
 
