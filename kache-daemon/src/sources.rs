@@ -124,6 +124,10 @@ impl Engine {
             Some(text) => DepInfo::parse(text).map_err(|error| NotStored::NoDepInfo(error.to_string()))?,
             None => closed_inputs(question),
         };
+        // A macro or a script in rustc's place has set it: neither the key nor what Cargo is told later would be true.
+        if let Some((name, _)) = read.env.iter().find(|(name, seen)| question.env.get(name) != seen.as_deref()) {
+            return Err(NotStored::OtherValue(name.clone()));
+        }
         let from_file = question.compile.source != Source::Stdin;
         let names = read.input_names(&question.call.request.cwd, &question.roots, from_file);
         let mut set = InputSet { files: names.files, absent: names.absent, ..InputSet::default() };
@@ -133,12 +137,8 @@ impl Engine {
             return Err(NotStored::Moved(path));
         }
         let mut sources = None;
-        for (name, seen) in &read.env {
+        for (name, _) in &read.env {
             let value = question.env.get(name);
-            // A macro or a script in rustc's place has set it: neither the key nor what Cargo is told later would be true.
-            if value != seen.as_deref() {
-                return Err(NotStored::OtherValue(name.clone()));
-            }
             let rooted = value.is_some_and(|value| question.roots.named_in(value));
             let keying = if rooted && !question.closure.library_mentions.contains(name) {
                 let sources = sources.get_or_insert_with(|| read_all(&paths));
