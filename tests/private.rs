@@ -84,7 +84,7 @@ fn a_store_that_is_open_to_others_is_closed_at_the_start() {
             fs::set_permissions(&path, fs::Permissions::from_mode(if path.is_dir() { 0o755 } else { 0o644 })).unwrap();
         }
     };
-    fs::create_dir(&values_of_before).unwrap();
+    fs::create_dir_all(&values_of_before).unwrap();
     fs::write(values_of_before.join("1.json.zst"), "values").unwrap();
     fs::write(cache.join("kached.log"), "").unwrap();
     open();
