@@ -267,8 +267,8 @@ impl Engine {
             bucket.used(&question, &key, &artifact, false);
         }
         let level = bucket.map(|bucket| bucket.level(&question.env));
-        let (unit, unit_inputs, pending_upload) = (question.unit, question.inputs.clone(), level.map(bucket::note));
-        self.store.publish(Publication { key, unit, unit_inputs, set, artifact, blobs, pending_upload })?;
+        let (unit, outline, pending_upload) = (question.unit, question.inputs.outline(), level.map(bucket::note));
+        self.store.publish(Publication { key, unit, outline, set, artifact, blobs, pending_upload })?;
         if let (Some(bucket), Some(level)) = (bucket, level) {
             bucket.upload_later(key, level);
         }

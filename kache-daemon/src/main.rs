@@ -139,6 +139,7 @@ fn run(end: End) -> anyhow::Result<ExitCode> {
     // First: the file may be exchanged for a newer one at any time, and from then on the system tells no usable name.
     let runner = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("kached"));
     let given = service::socket()?;
+    keep_private();
     allow_many_files();
     let env = std::env::vars_os().collect::<Environment>();
     let files = Files::from_environment(&env).absolute()?;
@@ -185,6 +186,11 @@ fn run(end: End) -> anyhow::Result<ExitCode> {
     // Compiles whose shims are still at work lose their daemon, not their result.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     code
+}
+
+/// Nothing that this process makes for itself is for others. What it puts into target directories gets its mode by the umask of the build.
+fn keep_private() {
+    let _was = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
 }
 
 /// Raises the limit of open files to what this process may have: 1024, a usual one, is little for one connection per compiler and per transfer.

@@ -66,7 +66,7 @@ impl Engine {
         }
         let dep_info = artifact.dep_info.as_ref().map(|dep_info| {
             let path = dir.join(local_name(question, &dep_info.name));
-            let text = dep_info::show(&dep_info.text, &question.roots);
+            let text = dep_info::show(&dep_info.text, &question.roots, &question.env);
             let mode = 0o666 & !question.call.request.umask;
             let stands = fs::read(&path).is_ok_and(|there| there == text) && alone(&path, mode).is_some();
             let done = if stands { touch(&path) } else { write_replacing(&path, &text, mode) };

@@ -40,7 +40,7 @@ pub(crate) enum ListenError {
 pub(crate) fn listen(path: &Path) -> Result<Listener, ListenError> {
     let fail = |source| ListenError::Io { path: path.to_owned(), source };
     if let Some(dir) = path.parent() {
-        std::fs::create_dir_all(dir).map_err(fail)?;
+        kache_store::private::create_dir(dir).map_err(fail)?;
     }
     if std::os::unix::net::UnixStream::connect(path).is_ok() {
         return Err(ListenError::Taken(path.to_owned()));

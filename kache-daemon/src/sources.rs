@@ -32,6 +32,8 @@ pub(crate) enum NotStored {
     Unlasting(PathBuf),
     #[error("the variable {0} isn't UTF-8")]
     NonUtf8(String),
+    #[error("the variable {0} had another value for rustc than for the build")]
+    OtherValue(String),
     #[error("rustc's messages name a file that it left beside them")]
     NamesFile,
     #[error("it failed, and not by what its source says")]
@@ -127,6 +129,10 @@ impl Engine {
             Some(text) => DepInfo::parse(text).map_err(|error| NotStored::NoDepInfo(error.to_string()))?,
             None => closed_inputs(question),
         };
+        // A macro or a script in rustc's place has set it: neither the key nor what Cargo is told later would be true.
+        if let Some((name, _)) = read.env.iter().find(|(name, seen)| question.env.get(name) != seen.as_deref()) {
+            return Err(NotStored::OtherValue(name.clone()));
+        }
         let from_file = question.compile.source != Source::Stdin;
         let names = read.input_names(&question.call.request.cwd, &question.roots, from_file);
         let mut set = InputSet { files: names.files, absent: names.absent, ..InputSet::default() };

@@ -84,5 +84,5 @@ fn publication(store: &Store, n: u64) -> anyhow::Result<Publication> {
         linked: Default::default(),
     };
     let key = ArtifactKey(Digest::of(format!("key {n}").as_bytes()));
-    Ok(Publication { key, unit, unit_inputs, set, artifact, blobs, pending_upload: None })
+    Ok(Publication { key, unit, outline: unit_inputs.outline(), set, artifact, blobs, pending_upload: None })
 }

@@ -1,6 +1,6 @@
 //! One field in which two records differ, and how people read it.
 
-use crate::record::Value;
+use crate::value::Value;
 use kache_model::ContentKey;
 use std::fmt;
 
@@ -52,6 +52,8 @@ pub enum Change {
     CargoHash,
     /// The configured salt.
     Salt,
+    /// Something that artifacts don't tell of: a value of these variables, or another value.
+    Untold { variables: Vec<String> },
 }
 
 /// An option of a profile, `None` where it isn't given.
@@ -97,7 +99,7 @@ impl Change {
             Self::Flag { .. } | Self::Feature { .. } | Self::Cfg { .. } | Self::Dependency { .. } => 4,
             Self::Order(_) | Self::KnownCfgs | Self::Lint { .. } | Self::Named { .. } | Self::Declared { .. } => 2,
             Self::DependencyChanged { .. } | Self::DependencyDiffers { .. } | Self::Variable { .. } => 2,
-            Self::File { .. } | Self::Diagnostics => 1,
+            Self::File { .. } | Self::Diagnostics | Self::Untold { .. } => 1,
         }
     }
 
@@ -202,6 +204,13 @@ impl fmt::Display for Change {
                 f.write_str("Cargo gave the unit another hash (-C metadata): its path, version, source or Cargo itself changed")
             }
             Self::Salt => f.write_str("the configured salt changed"),
+            Self::Untold { variables } => {
+                f.write_str("something changed that artifacts don't tell of: ")?;
+                if !variables.is_empty() {
+                    write!(f, "the value of a variable ({}), ", variables.join(", "))?;
+                }
+                f.write_str("what is set behind an option or a cfg, a declared file, or the salt")
+            }
         }
     }
 }
@@ -212,6 +221,7 @@ fn variable(f: &mut fmt::Formatter<'_>, name: &str, from: &Value, to: &Value) ->
         Value::Text(text) if text.is_empty() => "empty".to_owned(),
         Value::Text(text) => local(text),
         Value::Hidden(_) => "(hidden)".to_owned(),
+        Value::Untold => "set".to_owned(),
     };
     match (from, to) {
         (Value::Hidden(_), Value::Hidden(_)) => write!(f, "env {name} changed (its values aren't shown)"),

@@ -4,7 +4,8 @@
 //! doesn't compile until somebody says how its change reads.
 
 use crate::change::{Change, FileChange, Setting};
-use crate::record::{Kept, Record, Seen, Value};
+use crate::record::{Kept, Record, Seen};
+use crate::value::Value;
 use kache_model::{Digest, ExternInput, UnitInputs};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -78,7 +79,7 @@ impl Changes {
             externs,
             named_files,
             linker,
-            environment,
+            environment: _, // Beside them, without values.
             declared,
             incremental,
             literal_roots: _, // Compared with the roots.
@@ -110,8 +111,8 @@ impl Changes {
         let new_platform = *toolchain != new.toolchain || *target != new.target;
         self.named(named_files, &new.named_files, new_platform);
         self.tool("the linker, or what comes with it,", linker != &new.linker);
-        for (name, from, to) in union(environment, &new.environment) {
-            let value = |text: Option<&String>| Value::of(name, text.map(String::as_str));
+        for (name, from, to) in union(&was.environment, &is.environment) {
+            let value = |value: Option<&Value>| value.cloned().unwrap_or(Value::Unset);
             self.all.push(Change::Variable { name: name.clone(), from: value(from), to: value(to) });
         }
         for (path, from, to) in union(declared, &new.declared) {
@@ -138,6 +139,9 @@ impl Changes {
     }
 
     fn toolchain(&mut self, from: &str, to: &str) {
+        if from.is_empty() && to.is_empty() {
+            return self.all.push(Change::Tool("the toolchain"));
+        }
         if from == to {
             return self.all.push(Change::Tool("the toolchain's files (of the same version)"));
         }

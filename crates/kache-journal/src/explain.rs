@@ -45,10 +45,10 @@ pub struct Explanation {
     pub compared_with_millis: Option<u64>,
 }
 
-/// What the store's artifacts of a crate were keyed by: asked for only if it is needed.
+/// What the store's artifacts of a crate [tell](Seen::told) of their units: asked for only if it is needed.
 pub type Stored<'a> = &'a dyn Fn() -> Vec<Seen>;
 
-/// Explains `record` of `build`. `stored` is what the store's artifacts of the same crate were keyed by, for when no record is known.
+/// Explains `record` of `build`. `stored` is what the store's artifacts of the same crate tell, for when no record is known.
 pub fn explain(history: &History<'_>, build: &Build, record: &Record, stored: Stored<'_>) -> Explanation {
     match record.outcome {
         Outcome::Bypass => bypassed(history, build, record),
@@ -111,11 +111,15 @@ fn gone(line: &str, advice: &str) -> Explanation {
 /// No record is known: the artifacts in the store tell at least of flags and dependencies.
 fn from_the_store(record: &Record, stored: &[Seen]) -> Explanation {
     let Some(seen) = &record.seen else { return plain(Verdict::NeverSeen, NEVER_SEEN) };
+    let own = seen.as_told();
     let weigh = |other: &Seen| {
-        let changes = difference::units(other, seen);
+        let mut changes = difference::units(other, &own);
+        if changes.is_empty() {
+            changes.push(Change::Untold { variables: own.environment.keys().cloned().collect() });
+        }
         (changes.iter().map(Change::weight).sum::<u32>(), changes)
     };
-    match stored.iter().filter(|other| other.inputs != seen.inputs).map(weigh).min_by_key(|(weight, _)| *weight) {
+    match stored.iter().filter(|other| other.unit != seen.unit).map(weigh).min_by_key(|(weight, _)| *weight) {
         None => plain(Verdict::NeverSeen, NEVER_SEEN),
         Some((_, changes)) => {
             let lines = changes.iter().take(MAX_LINES).map(ToString::to_string).collect();

@@ -15,10 +15,12 @@ pub mod explain;
 pub mod graph;
 pub mod history;
 pub mod record;
+pub mod value;
 
 pub use answer::{Event, Gauges, Report, Unit, WhyCrate};
 pub use build::{Build, BuildHead, Totals};
 pub use change::{Change, FileChange};
 pub use explain::{Explanation, Verdict};
 pub use history::History;
-pub use record::{Kept, Kind, Moved, Record, Removal, Seen, Value, Variable};
+pub use record::{Kept, Kind, Moved, Record, Removal, Seen, Variable};
+pub use value::{HidingKey, Value};

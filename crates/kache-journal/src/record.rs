@@ -1,7 +1,9 @@
 //! One compile or probe, as it ended.
 
-use kache_model::{ArtifactKey, Bypass, ContentKey, Digest, InputSet, Keying, Outcome, UnitInputs, UnitKey};
+use crate::value::{HidingKey, Value};
+use kache_model::{ArtifactKey, Bypass, ContentKey, Digest, InputSet, Keying, Outcome, UnitInputs, UnitKey, UnitOutline};
 use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// See the module.
@@ -139,8 +141,10 @@ pub enum Removal {
 pub struct Seen {
     /// The unit's key.
     pub unit: UnitKey,
-    /// Everything that was known before a source was read, [without secrets](without_secrets).
+    /// Everything that was known before a source was read, [without values](without_values) of variables.
     pub inputs: UnitInputs,
+    /// What is kept of those; unset ones are left out.
+    pub environment: BTreeMap<String, Value>,
     /// The compiler as it calls itself.
     pub toolchain: String,
     /// The names that were read.
@@ -159,41 +163,13 @@ pub struct Seen {
     pub portable: Option<ContentKey>,
 }
 
-/// A variable's value.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Value {
-    /// There was none.
-    Unset,
-    /// The value.
-    Text(String),
-    /// A value that looks like a secret: its digest.
-    Hidden(Digest),
-}
-
-/// Parts of names whose values nobody should read in a report.
-const SECRET: [&str; 7] = ["KEY", "SECRET", "TOKEN", "PASSW", "CREDENTIAL", "AUTH", "COOKIE"];
-
-impl Value {
-    /// The value of `name`, without what may be a secret: by its name, or as the password in an address.
-    pub fn of(name: &str, value: Option<&str>) -> Self {
-        let Some(value) = value else { return Self::Unset };
-        let upper = name.to_uppercase();
-        let by_name = SECRET.iter().any(|part| upper.contains(part));
-        let password = value.split_once("://").is_some_and(|(_, rest)| rest.split('/').next().is_some_and(|host| host.contains('@')));
-        let hidden_before = value.starts_with("hidden:");
-        if by_name || password || hidden_before { Self::Hidden(Digest::of(value.as_bytes())) } else { Self::Text(value.to_owned()) }
+/// Inputs without the texts that aren't shown, and what is kept of their variables.
+pub fn without_values(mut inputs: UnitInputs, key: &HidingKey) -> (UnitInputs, BTreeMap<String, Value>) {
+    let environment = std::mem::take(&mut inputs.environment);
+    if !inputs.salt.is_empty() {
+        inputs.salt = key.digest("", &inputs.salt).to_hex();
     }
-}
-
-/// Inputs in which values of variables that may be secrets are replaced by their digests.
-pub fn without_secrets(mut inputs: UnitInputs) -> UnitInputs {
-    for (name, value) in &mut inputs.environment {
-        if let Value::Hidden(digest) = Value::of(name, Some(value)) {
-            *value = format!("hidden:{digest}");
-        }
-    }
-    inputs
+    (inputs, environment.into_iter().map(|(name, value)| (name.clone(), Value::of(&name, Some(&value), key))).collect())
 }
 
 /// A variable with its value.
@@ -213,6 +189,7 @@ impl Default for Seen {
         Self {
             unit: UnitKey(Digest::of(b"")),
             inputs: UnitInputs::default(),
+            environment: BTreeMap::new(),
             toolchain: String::new(),
             set: InputSet::default(),
             digests: Vec::new(),
@@ -226,6 +203,72 @@ impl Default for Seen {
 }
 
 impl Seen {
+    /// What an artifact's outline tells of its unit. Digests of files are all alike: of them, too, only the names are known.
+    pub fn told(unit: UnitKey, outline: UnitOutline) -> Self {
+        let UnitOutline {
+            toolchain,
+            driver,
+            package,
+            crate_name,
+            crate_types,
+            edition,
+            test,
+            emit,
+            source,
+            output_name,
+            metadata,
+            extra_filename,
+            target,
+            codegen,
+            cfgs,
+            lints,
+            options,
+            announces,
+            externs,
+            named_files,
+            linker,
+            environment,
+            declared,
+            incremental,
+        } = outline;
+        let untold = Digest::of(b"");
+        let inputs = UnitInputs {
+            toolchain,
+            driver,
+            package,
+            crate_name,
+            crate_types,
+            edition,
+            test,
+            emit,
+            source,
+            output_name,
+            metadata,
+            extra_filename,
+            target,
+            codegen,
+            cfgs,
+            lints,
+            options,
+            announces,
+            externs,
+            named_files: named_files.into_iter().map(|name| (name, untold)).collect(),
+            linker,
+            declared: declared.into_iter().map(|name| (name, Some(untold))).collect(),
+            incremental,
+            ..UnitInputs::default()
+        };
+        let environment = environment.into_iter().map(|name| (name, Value::Untold)).collect();
+        Self { unit, inputs, environment, ..Self::default() }
+    }
+
+    /// The same of this one, to be compared with what an artifact tells.
+    pub fn as_told(&self) -> Self {
+        let mut outline = self.inputs.outline();
+        outline.environment = self.environment.keys().cloned().collect::<BTreeSet<_>>();
+        Self::told(self.unit, outline)
+    }
+
     /// Files with their digests.
     pub fn files(&self) -> impl Iterator<Item = (&str, &Digest)> {
         self.set.files.iter().map(|path| path.0.as_str()).zip(&self.digests)
@@ -265,22 +308,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_may_be_a_secret_is_kept_as_a_digest() {
-        for (name, value) in [
-            ("AWS_SECRET_ACCESS_KEY", "abc"),
-            ("api_token", "abc"),
-            ("DB_PASSWORD", "abc"),
-            ("DATABASE_URL", "postgres://me:secret@host/db"),
-        ] {
-            assert_eq!(Value::of(name, Some(value)), Value::Hidden(Digest::of(value.as_bytes())), "{name}");
+    fn inputs_that_are_kept_have_neither_values_nor_salt() {
+        let environment = [("API_TOKEN".to_owned(), "abc".to_owned()), ("SDKROOT".to_owned(), "/sdk".to_owned())].into();
+        let inputs = UnitInputs { environment, salt: "pepper".into(), ..UnitInputs::default() };
+        let key = HidingKey::new([7; 32]);
+        let (kept, values) = without_values(inputs.clone(), &key);
+        let outline = Seen::told(inputs.key(), inputs.outline());
+        for text in [format!("{}{values:?}", serde_json::to_string(&kept).unwrap()), serde_json::to_string(&outline).unwrap()] {
+            assert!(!text.contains("abc") && !text.contains("pepper"), "{text}");
         }
-        for (name, value) in [("FOO", "abc"), ("HOMEPAGE", "https://example.com/@me"), ("CARGO_PKG_NAME", "")] {
-            assert_eq!(Value::of(name, Some(value)), Value::Text(value.to_owned()), "{name}");
-        }
-        assert_eq!(Value::of("API_TOKEN", None), Value::Unset);
-        let environment = [("API_TOKEN".to_owned(), "abc".to_owned()), ("FOO".to_owned(), "abc".to_owned())].into();
-        let inputs = without_secrets(UnitInputs { environment, ..UnitInputs::default() });
-        assert_eq!(inputs.environment["API_TOKEN"], format!("hidden:{}", Digest::of(b"abc")));
-        assert_eq!(inputs.environment["FOO"], "abc");
+        assert_eq!(values["SDKROOT"], Value::Text("/sdk".into()));
+        assert_eq!(values["API_TOKEN"], Value::Hidden(key.digest("API_TOKEN", "abc")));
+        assert_eq!((&outline.environment["SDKROOT"], outline.unit), (&Value::Untold, inputs.key()));
     }
 }

@@ -2,7 +2,9 @@
 
 use kache_journal::explain::{explain, sentence};
 use kache_journal::{Build, History, Kept, Kind, Moved, Record, Removal, Seen, Value, Verdict, answer, difference, graph};
-use kache_model::{Bypass, BypassReason, ContentKey, Digest, ExternInput, InputSet, InputVar, Keying, Outcome, PortablePath, UnitInputs};
+use kache_model::{
+    Bypass, BypassReason, ContentKey, Digest, ExternInput, InputSet, InputVar, Keying, Outcome, PortablePath, UnitInputs, UnitKey,
+};
 use std::sync::Arc;
 
 fn digest(text: &str) -> Digest {
@@ -22,7 +24,6 @@ fn seen(change: impl FnOnce(&mut Seen)) -> Seen {
         lints: vec!["warn=unused".into()],
         options: vec!["cwd=/proc/self/cwd".into()],
         externs: vec![external("b", "b1")],
-        environment: [("SDKROOT".to_owned(), "/sdk".to_owned())].into(),
         declared: [("/proc/self/cwd/data.txt".to_owned(), Some(digest("data")))].into(),
         metadata: vec!["hash".into()],
         ..UnitInputs::default()
@@ -34,6 +35,7 @@ fn seen(change: impl FnOnce(&mut Seen)) -> Seen {
     };
     let mut seen = Seen {
         inputs,
+        environment: [("SDKROOT".to_owned(), Value::Text("/sdk".into()))].into(),
         toolchain: "rustc 1.94.0".into(),
         set,
         digests: vec![digest("lib"), digest("gen")],
@@ -144,7 +146,8 @@ fn every_kind_of_change_reads_as_people_say_it() {
         ),
         (|s| s.inputs.named_files.extend([("native static=z libz.a".into(), digest("x"))]), &["native static=z libz.a is new"]),
         (|s| s.inputs.linker = Some(digest("x")), &["the linker, or what comes with it, changed"]),
-        (|s| s.inputs.environment.clear(), &["env SDKROOT: /sdk → unset"]),
+        (|s| s.environment.clear(), &["env SDKROOT: /sdk → unset"]),
+        (|s| drop(s.environment.insert("API".into(), Value::Hidden(digest("x")))), &["env API: unset → (hidden)"]),
         (|s| s.inputs.declared.clear(), &["data.txt is gone (declared as an input)"]),
         (|s| s.inputs.incremental = true, &["incremental compilation was switched on"]),
         (|s| s.inputs.salt = "x".into(), &["the configured salt changed"]),
@@ -286,8 +289,23 @@ fn without_records_the_store_tells_what_it_knows() {
     let history = History::new([&build]);
     let why = |stored: Vec<Seen>| explain(&history, &build, &build.records[0], &|| stored.clone());
     assert_eq!(why(vec![]).verdict, Verdict::NeverSeen);
-    let stored = seen(|s| s.inputs.cfgs.clear());
-    assert_eq!(why(vec![seen(|_| ()), stored]).lines, ["feature `std` added"]);
+    let told = |edit: fn(&mut Seen)| {
+        let seen = seen(|s| {
+            s.unit = UnitKey(digest("other"));
+            edit(s);
+        });
+        seen.as_told()
+    };
+    assert_eq!(why(vec![seen(|_| ()), told(|s| s.inputs.cfgs.clear())]).lines, ["feature `std` added"]);
+    assert_eq!(why(vec![told(|s| s.environment.clear())]).lines, ["env SDKROOT: unset → set"]);
+    assert_eq!(why(vec![told(|s| s.inputs.toolchain = None)]).lines, ["the toolchain changed"]);
+    assert_eq!(why(vec![told(|s| s.inputs.codegen[0] = "debuginfo=0".into())]).lines, ["profile: debuginfo 0 → 2"]);
+    for edit in [|s: &mut Seen| s.inputs.salt = "x".into(), |s: &mut Seen| drop(s.environment.insert("SDKROOT".into(), Value::Untold))] {
+        let lines = why(vec![told(edit)]).lines;
+        assert!(
+            lines.len() == 1 && lines[0].starts_with("something changed that artifacts don't tell of: the value of a variable (SDKROOT), ")
+        );
+    }
 }
 
 #[test]

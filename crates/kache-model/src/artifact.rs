@@ -58,12 +58,12 @@ impl Linked {
     }
 }
 
-/// The dep-info file: its name beside the other outputs, and its portable text.
+/// The dep-info file: its name beside the other outputs, and its portable text, in which variables have no values.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DepInfoText {
     /// File name.
     pub name: String,
-    /// Text with placeholders.
+    /// Text with placeholders; of a variable there is the name alone.
     pub text: Vec<u8>,
 }
 

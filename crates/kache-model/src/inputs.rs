@@ -104,7 +104,7 @@ impl ContentKey {
 impl ArtifactKey {
     /// The key of the result of `content`: with the literal roots if `set.bound`, with the options that shape diagnostics if `set.noisy`.
     pub fn derive(content: &ContentKey, set: &InputSet, roots: &Roots, diagnostics: &[String]) -> Self {
-        let mut encoder = Encoder::new("kache.artifact.v1");
+        let mut encoder = Encoder::new("kache.artifact.v2");
         encoder.field("content", content.0.as_bytes());
         if set.bound {
             encoder.list("roots", roots.literal());

@@ -1,14 +1,16 @@
 //! Everything about an invocation that is known before any source file is read, as one plain struct.
 //!
 //! The key is a hash over *all* fields: [`UnitInputs::key`] destructures the struct in full, so a new field doesn't compile until
-//! someone says how it is hashed. The struct is kept beside the artifact: `kache why` compares two of them field by field.
+//! someone says how it is hashed. It holds values of variables, so it stays in this process; what is kept beside an artifact is its
+//! [outline](UnitInputs::outline).
 
 use crate::digest::{ContentKey, Digest, Encoder, UnitKey};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 /// What decides, beside the contents of files, what rustc makes of a unit. All text is portable.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnitInputs {
     /// `rustc -vV` and the identity of compiler, driver library and codegen backends.
     pub toolchain: Option<Digest>,
@@ -82,6 +84,13 @@ pub struct ExternInput {
     /// macro that isn't deterministic can't pair libraries that don't fit. `None` when the output may differ between
     /// incremental sessions without meaning anything.
     pub interface: Option<Digest>,
+}
+
+/// Only what may be told.
+impl fmt::Debug for UnitInputs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.outline().fmt(f)
+    }
 }
 
 impl UnitInputs {

@@ -6,11 +6,12 @@
 use crate::decode::ProtocolError;
 use crate::wire::{self, Fields, RequestHead, Sink, kind};
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 /// One invocation, as the wrapper got it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Request {
     /// The compiler's path, as it was the wrapper's first argument, and the arguments after it.
     pub argv: Vec<OsString>,
@@ -150,6 +151,17 @@ impl Message {
             _ => return Err(ProtocolError::UnknownKind(kind)),
         };
         message.filter(|_| fields.end().is_some()).ok_or(ProtocolError::Malformed(kind))
+    }
+}
+
+/// Without the environment's values, which may be secrets.
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { argv, cwd, cwd_id, env, parent, umask, stdin } = self;
+        let names: Vec<&OsString> = env.iter().map(|(name, _)| name).collect();
+        let mut shown = f.debug_struct("Request");
+        shown.field("argv", argv).field("cwd", cwd).field("cwd_id", cwd_id).field("env", &names);
+        shown.field("parent", parent).field("umask", umask).field("stdin", stdin).finish()
     }
 }
 

@@ -1,6 +1,6 @@
 //! `artifact.json`, the first member of every artifact: what was made, from what, and what follows in the tarball.
 //!
-//! Promise: a [`Descriptor`] that [`Descriptor::read`] gives away answers the question that was asked ([`Asked`]): key, package and unit agree
+//! Promise: a [`Descriptor`] that [`Descriptor::read`] gives away answers the question that was asked ([`Asked`]): key, package and contents agree
 //! with each other, its file names are plain and unique, its sizes are below the [`Limits`], and it is a result that may travel between
 //! machines (not bound to paths, not made by continuing an incremental session). The bytes of the outputs are checked by
 //! [`unpack`](crate::unpack). Unknown fields are ignored, so that a later version may say more; an unknown `format` is refused.
@@ -9,11 +9,11 @@ use crate::error::{ErrorKind, RemoteError};
 use crate::name::{ObjectName, PackageName};
 use crate::text;
 use kache_model::artifact::DepInfoText;
-use kache_model::{Artifact, ArtifactKey, ContentKey, InputSet, Linked, Mentions, Output, Roots, UnitInputs, UnitKey};
+use kache_model::{Artifact, ArtifactKey, ContentKey, InputSet, Linked, Mentions, Output, Roots, UnitKey, UnitOutline};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// Longest file name of an output, bytes: what filesystems take.
 const MAX_NAME: usize = 255;
@@ -27,8 +27,8 @@ pub struct Descriptor {
     pub artifact: Artifact,
     /// What the compile was seen to read.
     pub set: InputSet,
-    /// What the unit key was made from.
-    pub unit_inputs: UnitInputs,
+    /// What may be told of what the unit key was made from.
+    pub outline: UnitOutline,
 }
 
 /// What a fetch asked for; anything else is refused.
@@ -96,10 +96,9 @@ impl Descriptor {
     }
 
     fn check(&self, limits: &Limits) -> Result<(), RemoteError> {
-        let Self { key, artifact, set, unit_inputs } = self;
-        let agree = artifact.unit == unit_inputs.key()
-            && artifact.package == unit_inputs.package
-            && artifact.crate_name == unit_inputs.crate_name
+        let Self { key, artifact, set, outline } = self;
+        let agree = artifact.package == outline.package
+            && artifact.crate_name == outline.crate_name
             // What shapes a noisy result's key beside its content isn't told here.
             && (set.noisy || *key == ArtifactKey::derive(&artifact.content, set, &Roots::default(), &[]));
         if !agree {
@@ -166,7 +165,7 @@ struct DescriptorJson {
     key: ArtifactKey,
     artifact: ArtifactJson,
     set: InputSet,
-    unit_inputs: UnitInputs,
+    outline: UnitOutline,
 }
 
 /// [`Artifact`] with its bytes as text and its mentions by name.
@@ -202,7 +201,7 @@ struct DepInfoJson {
 
 impl From<&Descriptor> for DescriptorJson {
     fn from(descriptor: &Descriptor) -> Self {
-        let Descriptor { key, artifact, set, unit_inputs } = descriptor.clone();
+        let Descriptor { key, artifact, set, outline } = descriptor.clone();
         let Artifact {
             package,
             crate_name,
@@ -239,7 +238,7 @@ impl From<&Descriptor> for DescriptorJson {
             runs_macros,
             linked,
         };
-        Self { format: FORMAT, key, artifact, set, unit_inputs }
+        Self { format: FORMAT, key, artifact, set, outline }
     }
 }
 
@@ -247,7 +246,7 @@ impl TryFrom<DescriptorJson> for Descriptor {
     type Error = RemoteError;
 
     fn try_from(json: DescriptorJson) -> Result<Self, RemoteError> {
-        let DescriptorJson { format: _, key, artifact, set, unit_inputs } = json;
+        let DescriptorJson { format: _, key, artifact, set, outline } = json;
         let ArtifactJson {
             package,
             crate_name,
@@ -288,6 +287,6 @@ impl TryFrom<DescriptorJson> for Descriptor {
             runs_macros,
             linked,
         };
-        Ok(Self { key, artifact, set, unit_inputs })
+        Ok(Self { key, artifact, set, outline })
     }
 }

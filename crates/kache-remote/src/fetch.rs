@@ -15,6 +15,7 @@ use bytes::{Buf, Bytes};
 use futures_util::StreamExt;
 use kache_model::Output;
 use std::io::{self, BufWriter, Read, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -151,7 +152,7 @@ impl Staging {
         level: i32,
     ) -> Result<Packed, RemoteError> {
         let fail = |error: io::Error| RemoteError::new(ErrorKind::Disk, format!("can't write {}: {error}", self.0.display()));
-        let mut file = BufWriter::new(std::fs::File::create(&self.0).map_err(fail)?);
+        let mut file = BufWriter::new(std::fs::File::options().write(true).create_new(true).mode(0o600).open(&self.0).map_err(fail)?);
         let packed = pack(descriptor, outputs, level, &mut file)?;
         file.flush().map_err(fail)?;
         Ok(packed)

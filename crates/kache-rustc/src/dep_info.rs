@@ -4,6 +4,7 @@
 //! guess, and never a panic. rustc escapes spaces in names and nothing else: a name with a newline breaks the format, and is an error here
 //! wherever it can be noticed. Names stay as rustc saw them; [`DepInfo::input_names`] makes them names of an input set.
 
+use crate::env::Env;
 use kache_model::{PortablePath, RootKind, Roots, Spelling};
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
@@ -79,19 +80,35 @@ impl DepInfo {
     }
 }
 
-/// A dep-info file's text with roots replaced by placeholders. File names have their spaces escaped, values of variables don't.
+/// A dep-info file's text as it is kept: roots replaced by placeholders, variables without their values, which may be secrets.
 pub fn hide(text: &[u8], roots: &Roots) -> Vec<u8> {
-    by_line(text, |line, spelling| roots.hide(line, spelling))
+    by_line(text, |line| roots.hide(line, Spelling::DepInfo), |name| [ENV_DEP, name].concat())
 }
 
-/// The reverse of [`hide`]: the text as rustc would have written it here.
-pub fn show(text: &[u8], roots: &Roots) -> Vec<u8> {
-    by_line(text, |line, spelling| roots.show(line, spelling))
+/// The reverse of [`hide`]: the text as rustc would have written it here, each variable with the value that it has in `env`.
+pub fn show(text: &[u8], roots: &Roots, env: &Env) -> Vec<u8> {
+    let variable = |name: &[u8]| {
+        let known = std::str::from_utf8(name).ok().and_then(unescape_env);
+        let value = known.and_then(|name| env.get(&name).map(|value| format!("={}", escape_env(value))));
+        [ENV_DEP, name, value.unwrap_or_default().as_bytes()].concat()
+    };
+    by_line(text, |line| roots.show(line, Spelling::DepInfo), variable)
 }
 
-fn by_line(text: &[u8], replace: impl Fn(&[u8], Spelling) -> Vec<u8>) -> Vec<u8> {
-    let spelling = |line: &[u8]| if line.starts_with(b"# env-dep:") { Spelling::Plain } else { Spelling::DepInfo };
-    text.split_inclusive(|byte| *byte == b'\n').flat_map(|line| replace(line, spelling(line))).collect()
+/// How a line on a variable begins.
+const ENV_DEP: &[u8] = b"# env-dep:";
+
+/// Makes each line anew: those on variables from the variable's name as it is written, others from themselves.
+fn by_line(text: &[u8], rule: impl Fn(&[u8]) -> Vec<u8>, variable: impl Fn(&[u8]) -> Vec<u8>) -> Vec<u8> {
+    let anew = |line: &[u8]| {
+        let (line, end) = line.strip_suffix(b"\n").map_or((line, &b""[..]), |line| (line, b"\n"));
+        let made = match line.strip_prefix(ENV_DEP) {
+            Some(var) => variable(var.split(|byte| *byte == b'=').next().unwrap_or(var)),
+            None => rule(line),
+        };
+        [made.as_slice(), end].concat()
+    };
+    text.split_inclusive(|byte| *byte == b'\n').flat_map(anew).collect()
 }
 
 /// `name` below `cwd` (or absolute), without `.` components.
@@ -219,6 +236,11 @@ fn split_names(text: &str) -> Vec<String> {
     names
 }
 
+/// A variable's name or value as rustc writes it.
+fn escape_env(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('\n', "\\n").replace('\r', "\\r")
+}
+
 /// Undoes `\\`, `\n`, `\r`; any other escape isn't rustc's.
 fn unescape_env(text: &str) -> Option<String> {
     let mut out = String::with_capacity(text.len());
@@ -243,13 +265,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_space_in_a_root_is_escaped_in_names_and_not_in_values() {
+    fn what_is_kept_has_no_values_and_is_shown_with_those_of_whoever_asks() {
         let roots = Roots::new(vec![kache_model::Root::new(RootKind::Target, "/a b/t", "/a b/t")]);
-        let text = b"/a\\ b/t/x.d: /a\\ b/t/g.rs\n\n# env-dep:OUT_DIR=/a b/t/out\n";
+        let text =
+            b"/a\\ b/t/x.d: /a\\ b/t/g.rs\n\n# env-dep:EMPTY=\n# env-dep:ODD=x=\\\\y\\nz\n# env-dep:OUT_DIR=/a b/t/out\n# env-dep:UNSET\n";
         let hidden = hide(text, &roots);
-        assert_eq!(hidden, b"/@kache/target/x.d: /@kache/target/g.rs\n\n# env-dep:OUT_DIR=/@kache/target/out\n");
-        assert_eq!(show(&hidden, &roots), text);
+        let kept = "/@kache/target/x.d: /@kache/target/g.rs\n\n# env-dep:EMPTY\n# env-dep:ODD\n# env-dep:OUT_DIR\n# env-dep:UNSET\n";
+        assert_eq!(String::from_utf8(hidden.clone()).unwrap(), kept);
+        assert_eq!(hide(&hidden, &roots), hidden);
+        let env: Env = [("EMPTY", ""), ("ODD", "x=\\y\nz"), ("OUT_DIR", "/a b/t/out"), ("OTHER", "1")].into_iter().collect();
+        assert_eq!(show(&hidden, &roots, &env), text);
+        let all_unset = show(&hidden, &roots, &Env::default());
+        assert_eq!(all_unset, [b"/a\\ b/t/x.d: /a\\ b/t/g.rs".as_slice(), &kept.as_bytes()[kept.find("\n").unwrap()..]].concat());
     }
+
     use kache_model::Root;
     use proptest::prelude::*;
 
@@ -348,10 +377,9 @@ mod tests {
             out += &format!("{name}:\n");
         }
         for (name, value) in &info.env {
-            let escape = |text: &str| text.replace('\\', "\\\\").replace('\n', "\\n").replace('\r', "\\r");
             out += &match value {
-                Some(value) => format!("# env-dep:{}={}\n", escape(name), escape(value)),
-                None => format!("# env-dep:{}\n", escape(name)),
+                Some(value) => format!("# env-dep:{}={}\n", escape_env(name), escape_env(value)),
+                None => format!("# env-dep:{}\n", escape_env(name)),
             };
         }
         out
@@ -366,7 +394,11 @@ mod tests {
             // A source that ends in a colon or holds `: ` can't be told from a rule.
             let files: Vec<String> = files.into_iter().filter(|name| !name.ends_with(':')).collect();
             let info = DepInfo { files, env: env.into_iter().collect() };
-            prop_assert_eq!(DepInfo::parse(write(&info, &["/t/x.d", "/t/libx.rmeta"]).as_bytes()), Ok(info));
+            let text = write(&info, &["/t/x.d", "/t/libx.rmeta"]);
+            let env: Env = info.env.iter().filter_map(|(name, value)| Some((name, value.as_ref()?))).collect();
+            let kept = hide(text.as_bytes(), &Roots::default());
+            prop_assert_eq!(String::from_utf8(show(&kept, &Roots::default(), &env)), Ok(text.clone()));
+            prop_assert_eq!(DepInfo::parse(text.as_bytes()), Ok(info));
         }
 
         #[test]

@@ -3,7 +3,7 @@
 //! `cargo run --release -p kache-store --example many -- [artifacts] [directory]`; by default 100,000 in a temporary directory.
 
 use kache_model::artifact::DepInfoText;
-use kache_model::{Artifact, ArtifactKey, ContentKey, Digest, InputSet, Mentions, Output, PortablePath, Role, UnitInputs, UnitKey};
+use kache_model::{Artifact, ArtifactKey, ContentKey, Digest, InputSet, Mentions, Output, PortablePath, Role, UnitKey, UnitOutline};
 use kache_store::{Options, Placement, Publication, Store};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -129,11 +129,11 @@ fn publication(store: &Store, index: usize) -> Result<Publication, Failure> {
     Ok(Publication {
         key: key(index),
         unit: unit(index),
-        unit_inputs: UnitInputs {
+        outline: UnitOutline {
             package: name.clone(),
             crate_name: name.clone(),
             lints: vec!["--cap-lints=allow".into()],
-            ..UnitInputs::default()
+            ..UnitOutline::default()
         },
         set: InputSet { files, ..InputSet::default() },
         artifact: Artifact {

@@ -8,6 +8,7 @@
 //! Doesn't know what rows mean: that is `publish`, `evict` and `memo`.
 
 use crate::error::{FileError, OpenError, StoreError};
+use crate::private;
 use kache_model::Digest;
 use redb::{Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 use serde::Serialize;
@@ -38,8 +39,10 @@ pub(crate) const BLOBS: TableDefinition<'_, Key, (u64, i64, u32, u32)> = TableDe
 pub(crate) const UNITS: TableDefinition<'_, Key, u32> = TableDefinition::new("units");
 /// Unit key → checked list of [`kache_model::InputSet`], newest first.
 pub(crate) const SETS: TableDefinition<'_, Key, Bytes> = TableDefinition::new("input_sets");
-/// Unit key → checked [`kache_model::UnitInputs`].
-pub(crate) const UNIT_INPUTS: TableDefinition<'_, Key, Bytes> = TableDefinition::new("unit_inputs");
+/// Unit key → checked [`kache_model::UnitOutline`].
+pub(crate) const OUTLINES: TableDefinition<'_, Key, Bytes> = TableDefinition::new("outlines");
+/// What earlier versions kept in its place; it held values of variables.
+const UNIT_INPUTS: TableDefinition<'_, Key, Bytes> = TableDefinition::new("unit_inputs");
 /// Artifact that waits for its upload → a byte of the caller's.
 pub(crate) const PENDING: TableDefinition<'_, Key, u8> = TableDefinition::new("uploads");
 /// Path → (age, bytes of the caller's).
@@ -203,6 +206,8 @@ fn is_damage(error: &std::io::Error) -> bool {
 
 /// Opens the database with all its tables and returns its format.
 fn open_checked(path: &Path) -> Result<(Database, u32), Fault> {
+    // The database would make it as the umask has it.
+    drop(private::open_file(path).map_err(redb::Error::Io)?);
     let db = Database::builder().set_cache_size(CACHE_BYTES).create(path)?;
     let transaction = db.begin_write()?;
     let format = {
@@ -219,7 +224,11 @@ fn open_checked(path: &Path) -> Result<(Database, u32), Fault> {
     };
     if format == FORMAT {
         // Reading a table that was never opened for writing is an error; after this, none is missing.
-        for table in [ARTIFACTS, SETS, UNIT_INPUTS] {
+        if transaction.delete_table(UNIT_INPUTS)? {
+            // Artifacts of that time hold values in their dep-info, and have keys that nobody asks for any more.
+            transaction.delete_table(PENDING)?;
+        }
+        for table in [ARTIFACTS, SETS, OUTLINES] {
             transaction.open_table(table)?;
         }
         transaction.open_table(USES)?;
@@ -271,4 +280,36 @@ fn checksum(key: &Digest, body: &[u8]) -> [u8; CHECKSUM] {
     let mut short = [0; CHECKSUM];
     short.copy_from_slice(&digest[..CHECKSUM]);
     short
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inputs_with_values_of_an_earlier_version_go_and_so_do_its_uploads() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("index-v1.redb");
+        let index = Index::open(path.clone()).unwrap();
+        let key = [7; 32];
+        let pending = |index: &Index| index.read(|transaction| Ok(transaction.open_table(PENDING)?.get(&key)?.is_some())).unwrap();
+        let mark = |transaction: &WriteTransaction| -> Result<(), Fault> {
+            transaction.open_table(PENDING)?.insert(&key, 3)?;
+            Ok(())
+        };
+        index.write_durably(mark).unwrap();
+        drop(index);
+        let index = Index::open(path.clone()).unwrap();
+        assert!(pending(&index));
+        let earlier = |transaction: &WriteTransaction| {
+            transaction.open_table(UNIT_INPUTS)?.insert(&key, b"values".as_slice())?;
+            Ok(())
+        };
+        index.write_durably(earlier).unwrap();
+        drop(index);
+        let index = Index::open(path).unwrap();
+        assert!(!pending(&index));
+        let there = index.read(|transaction| Ok(transaction.list_tables()?.any(|table| redb::TableHandle::name(&table) == "unit_inputs")));
+        assert!(!there.unwrap());
+    }
 }

@@ -1,14 +1,16 @@
 //! Where things lie under the cache directory. Every tree carries its format version in its name, so that two versions of kache never
 //! read each other's files.
 //!
-//! Promises: directories are private to the user (0700), and the directory is tagged so that backup tools skip it.
+//! Promises: everything is private to the user ([`crate::private`]), and the directory is tagged so that backup tools skip it.
 //! Doesn't look inside blobs or the index.
 
 use crate::error::{FileError, OpenError};
+use crate::private;
 use kache_model::BlobId;
-use std::fs::{self, DirBuilder, File, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::io::Write as _;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -34,8 +36,10 @@ impl Layout {
         empty_staging(&layout.staging)?;
         let tag = dir.join("CACHEDIR.TAG");
         if !tag.exists() {
-            fs::write(&tag, TAG).map_err(|source| FileError::new("write", &tag, source))?;
+            let written = private::open_file(&tag).and_then(|mut file| file.write_all(TAG.as_bytes()));
+            written.map_err(|source| FileError::new("write", &tag, source))?;
         }
+        private::tighten(dir);
         Ok((layout, lock))
     }
 
@@ -70,7 +74,7 @@ impl Layout {
 
 /// Creates `dir` and its parents, private to the user.
 pub(crate) fn create_dir(dir: &Path) -> Result<(), FileError> {
-    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|source| FileError::new("create", dir, source))
+    private::create_dir(dir).map_err(|source| FileError::new("create", dir, source))
 }
 
 fn lock_path(dir: &Path) -> PathBuf {
@@ -80,7 +84,7 @@ fn lock_path(dir: &Path) -> PathBuf {
 fn take_lock(dir: &Path) -> Result<File, OpenError> {
     let path = lock_path(dir);
     let fail = |source| FileError::new("lock", &path, source);
-    let file = File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(fail)?;
+    let file = private::open_file(&path).map_err(fail)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(OpenError::Busy { dir: dir.to_owned() }),

@@ -15,6 +15,7 @@ mod layout;
 mod memo;
 mod place;
 mod preview;
+pub mod private;
 mod probe;
 mod publish;
 mod removals;
@@ -34,8 +35,8 @@ pub use stage::{Capture, Scratch, StagedBlob};
 pub use stamp::{stamp, stamp_of};
 pub use verify::{Finding, Repair, VerifyProgress, VerifyReport};
 
-use index::{ARTIFACTS, Fault, Index, PENDING, SETS, UNIT_INPUTS, decode};
-use kache_model::{Artifact, ArtifactKey, BlobId, Digest, InputSet, Linked, UnitInputs, UnitKey};
+use index::{ARTIFACTS, Fault, Index, OUTLINES, PENDING, SETS, decode};
+use kache_model::{Artifact, ArtifactKey, BlobId, Digest, InputSet, Linked, UnitKey, UnitOutline};
 use keeper::{Keeper, Life};
 use layout::Layout;
 use redb::ReadableTable;
@@ -205,12 +206,12 @@ impl Store {
         Ok(self.input_sets(&artifact.unit)?.into_iter().find(|set| set.id() == id))
     }
 
-    /// Everything known about `unit` before its sources are read.
+    /// What is told of `unit` as it was before its sources were read.
     ///
     /// # Errors
     /// What the index said. A damaged row counts as none.
-    pub fn unit_inputs(&self, unit: &UnitKey) -> Result<Option<UnitInputs>, StoreError> {
-        self.0.read_row(UNIT_INPUTS, "unit_inputs", &unit.0)
+    pub fn outline(&self, unit: &UnitKey) -> Result<Option<UnitOutline>, StoreError> {
+        self.0.read_row(OUTLINES, "outlines", &unit.0)
     }
 
     /// The artifact under `key`, pinned and marked as used now.

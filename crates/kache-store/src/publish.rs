@@ -7,13 +7,13 @@
 //! No fsync here: the commit is visible at once and durable within moments, by the keeper's thread.
 
 use crate::error::{FileError, StoreError};
-use crate::index::{ARTIFACTS, BLOBS, Fault, PENDING, SETS, UNIT_INPUTS, UNITS, USES, decode, encode};
+use crate::index::{ARTIFACTS, BLOBS, Fault, OUTLINES, PENDING, SETS, UNITS, USES, decode, encode};
 use crate::layout::create_dir;
 use crate::shelf::{BlobEntry, Entry, Shelf, now_millis};
 use crate::stage::StagedBlob;
 use crate::stamp::mtime_of;
 use crate::{Inner, Store};
-use kache_model::{Artifact, ArtifactKey, BlobId, InputSet, UnitInputs, UnitKey};
+use kache_model::{Artifact, ArtifactKey, BlobId, InputSet, UnitKey, UnitOutline};
 use redb::{ReadableTable, WriteTransaction};
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -29,8 +29,8 @@ pub struct Publication {
     pub key: ArtifactKey,
     /// The unit.
     pub unit: UnitKey,
-    /// What the unit key was made from.
-    pub unit_inputs: UnitInputs,
+    /// What may be told of what the unit key was made from.
+    pub outline: UnitOutline,
     /// What the compile was seen to read.
     pub set: InputSet,
     /// The result.
@@ -74,7 +74,7 @@ pub(crate) fn prefer_sets(transaction: &WriteTransaction, preferred: &[(UnitKey,
 
 impl Inner {
     fn publish(&self, new: Publication) -> Result<(), StoreError> {
-        let Publication { key, unit, unit_inputs, set, artifact, blobs, pending_upload } = new;
+        let Publication { key, unit, outline, set, artifact, blobs, pending_upload } = new;
         let _writer = self.writer();
         let mut ledger = Ledger::default();
         let mut brought = Brought { inner: self, files: Vec::new() };
@@ -104,9 +104,9 @@ impl Inner {
             }
             ledger.write(transaction)?;
             count_unit(transaction, &unit, old.as_ref())?;
-            let mut inputs = transaction.open_table(UNIT_INPUTS)?;
-            if inputs.get(unit.0.as_bytes())?.is_none() {
-                inputs.insert(unit.0.as_bytes(), encode(&unit.0, &unit_inputs)?.as_slice())?;
+            let mut outlines = transaction.open_table(OUTLINES)?;
+            if outlines.get(unit.0.as_bytes())?.is_none() {
+                outlines.insert(unit.0.as_bytes(), encode(&unit.0, &outline)?.as_slice())?;
             }
             put_set(transaction, &unit, &set)?;
             Ok(entry)
@@ -239,7 +239,7 @@ pub(crate) fn uncount_unit(transaction: &WriteTransaction, unit: &UnitKey) -> Re
         return Ok(());
     }
     transaction.open_table(SETS)?.remove(key)?;
-    transaction.open_table(UNIT_INPUTS)?.remove(key)?;
+    transaction.open_table(OUTLINES)?.remove(key)?;
     units.remove(key)?;
     Ok(())
 }

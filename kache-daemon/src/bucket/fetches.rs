@@ -244,8 +244,8 @@ impl Bucket {
     }
 
     fn publish_fetched(&self, unpacked: Unpacked<StagedBlob>) -> Result<(), RemoteError> {
-        let Unpacked { descriptor: Descriptor { key, artifact, set, unit_inputs }, staged } = unpacked;
-        let new = Publication { key, unit: artifact.unit, unit_inputs, set, artifact, blobs: staged, pending_upload: None };
+        let Unpacked { descriptor: Descriptor { key, artifact, set, outline }, staged } = unpacked;
+        let new = Publication { key, unit: artifact.unit, outline, set, artifact, blobs: staged, pending_upload: None };
         self.store.publish(new).map_err(|error| {
             let mut error = RemoteError::new(ErrorKind::Disk, format!("{key} can't be stored: {error}"));
             self.remote.counters().note(&mut error);

@@ -254,8 +254,8 @@ impl Bucket {
         let Some(held) = self.store.find(&key).map_err(|error| disk(&error))? else { return Ok(None) };
         let artifact = held.artifact().as_ref().clone();
         let set = self.store.input_set(&key).map_err(|error| disk(&error))?;
-        let unit_inputs = self.store.unit_inputs(&artifact.unit).map_err(|error| disk(&error))?;
-        let (Some(set), Some(unit_inputs), false) = (set, unit_inputs, artifact.bound || artifact.continued_session) else {
+        let outline = self.store.outline(&artifact.unit).map_err(|error| disk(&error))?;
+        let (Some(set), Some(outline), false) = (set, outline, artifact.bound || artifact.continued_session) else {
             return Ok(None);
         };
         let mut outputs = Vec::with_capacity(artifact.outputs.len());
@@ -267,7 +267,7 @@ impl Bucket {
                 Err(error) => return Err(disk(&error)),
             }
         }
-        Ok(Some((Descriptor { key, artifact, set, unit_inputs }, outputs)))
+        Ok(Some((Descriptor { key, artifact, set, outline }, outputs)))
     }
 }
 

@@ -7,7 +7,7 @@ use super::note::{self, Note};
 use crate::question::Question;
 use crate::sources::Read;
 use kache_journal::explain::explain;
-use kache_journal::{Build, BuildHead, Event, History, Kept, Record, Removal, Seen, answer};
+use kache_journal::{Build, BuildHead, Event, HidingKey, History, Kept, Record, Removal, Seen, answer};
 use kache_model::{ArtifactKey, ContentKey, RootKind, UnitKey};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
@@ -25,6 +25,8 @@ const RECORDS: usize = 8_000;
 pub(super) struct Books {
     builds: Vec<Build>,
     shelf: Shelf,
+    /// What values that aren't shown are digested with.
+    hiding: HidingKey,
     loaded: bool,
     /// Builds that aren't on disk as they are.
     unwritten: HashSet<u64>,
@@ -49,8 +51,8 @@ pub(super) enum Happened {
 
 impl Books {
     /// Empty until [`Books::load`].
-    pub(super) fn new(shelf: Shelf) -> Self {
-        Self { builds: Vec::new(), shelf, loaded: false, unwritten: HashSet::new(), seen: HashMap::new() }
+    pub(super) fn new(shelf: Shelf, hiding: HidingKey) -> Self {
+        Self { builds: Vec::new(), shelf, hiding, loaded: false, unwritten: HashSet::new(), seen: HashMap::new() }
     }
 
     /// Reads what is on disk, the first time.
@@ -227,7 +229,7 @@ impl Books {
         if let Some(known) = self.seen.get(&key).and_then(Weak::upgrade) {
             return known;
         }
-        let seen = Arc::new(note::seen(question, read, &key.2, &key.3));
+        let seen = Arc::new(note::seen(question, read, &key.2, &key.3, &self.hiding));
         self.seen.insert(key, Arc::downgrade(&seen));
         seen
     }
@@ -289,7 +291,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let shelf = || Shelf::below(dir.path());
         (1..=40).for_each(|id| shelf().write(&build(id, 1_000)));
-        let mut books = Books::new(shelf());
+        let mut books = Books::new(shelf(), HidingKey::default());
         books.load();
         assert_eq!((books.builds().len(), records(&books)), (RECORDS / 1_000, RECORDS));
         assert_eq!(shelf().read().len(), books.builds().len());

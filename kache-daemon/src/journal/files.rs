@@ -1,16 +1,20 @@
-//! Builds on disk: `builds-v1/<id>.json.zst` below the cache directory, one file each.
+//! Builds on disk: `builds-v2/<id>.json.zst` below the cache directory, one file each.
 //!
 //! Promises: a file appears whole or not at all (temporary name, then a rename); one that can't be read is left out with a warning, and its place
 //! is taken by later ones; all together take no more than [`MAX_BYTES`].
 
 use kache_journal::Build;
+use kache_store::private;
 use serde::{Deserialize, Serialize};
 use std::fs;
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 /// Raised when fields change meaning; files of other versions are left out.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+
+/// What earlier versions wrote; values of variables are in there.
+const EARLIER: &str = "builds-v1";
 
 /// zstd level: written once per build, on a thread that nobody waits for.
 const LEVEL: i32 = 3;
@@ -41,7 +45,8 @@ struct Found {
 
 impl Shelf {
     pub(super) fn below(cache_dir: &Path) -> Self {
-        Self { dir: cache_dir.join("builds-v1") }
+        let _gone = fs::remove_dir_all(cache_dir.join(EARLIER));
+        Self { dir: cache_dir.join("builds-v2") }
     }
 
     /// All builds that can be read, in no order. Called at the start, before anything is written: what a killed daemon was writing goes.
@@ -62,9 +67,11 @@ impl Shelf {
     /// Writes or replaces a build's file. Failing is a line in the log.
     pub(super) fn write(&self, build: &Build) {
         let written = pack(build).and_then(|bytes| {
-            fs::create_dir_all(&self.dir)?;
+            private::create_dir(&self.dir)?;
             let temporary = self.dir.join(format!(".{}.tmp", build.id));
-            fs::write(&temporary, bytes)?;
+            let mut file = private::open_file(&temporary)?;
+            file.set_len(0)?;
+            file.write_all(&bytes)?;
             fs::rename(&temporary, self.path(build.id))
         });
         if let Err(error) = written {
@@ -162,11 +169,11 @@ mod tests {
             ids.sort_unstable();
             assert_eq!(ids, [1, 3]);
         }
-        fs::write(dir.path().join("builds-v1/.7.tmp"), "half a build").unwrap();
+        fs::write(dir.path().join("builds-v2/.7.tmp"), "half a build").unwrap();
         shelf.write(&build(2));
         assert!(shelf.read().contains(&build(2)));
         shelf.remove(2);
         assert_eq!(shelf.read().len(), 2);
-        assert_eq!(fs::read_dir(dir.path().join("builds-v1")).unwrap().count(), 2, "no leftovers");
+        assert_eq!(fs::read_dir(dir.path().join("builds-v2")).unwrap().count(), 2, "no leftovers");
     }
 }

@@ -14,6 +14,7 @@
 mod books;
 mod call;
 mod files;
+mod hiding;
 mod listeners;
 mod note;
 mod open;
@@ -25,7 +26,7 @@ use crate::bucket::Bucket;
 use crate::cargos::Cargos;
 use books::Books;
 use files::Shelf;
-use kache_journal::{BuildHead, Event, Gauges, History, Removal, Report, Seen, WhyCrate, record};
+use kache_journal::{BuildHead, Event, Gauges, History, Removal, Report, Seen, WhyCrate};
 use kache_model::{ArtifactKey, UnitKey};
 use kache_proto::Request;
 use kache_store::{RemovedFor, Store};
@@ -87,7 +88,7 @@ impl Journal {
             cargos: Cargos::default(),
             waiting: Mutex::default(),
             came: Condvar::new(),
-            books: Mutex::new(Books::new(Shelf::below(dir))),
+            books: Mutex::new(Books::new(Shelf::below(dir), hiding::key(dir))),
             listeners: Listeners::default(),
             store,
             bucket: OnceLock::new(),
@@ -248,12 +249,11 @@ impl Journal {
         }
     }
 
-    /// What the store's artifacts of a crate were keyed by, as far as it is kept there.
+    /// What the store's artifacts of a crate tell of their units.
     fn stored(&self, name: &str) -> Vec<Seen> {
         let of_crate = self.store.artifacts().filter(|summary| summary.is_of(name));
         let units: HashSet<UnitKey> = of_crate.map(|summary| summary.unit).collect();
-        let inputs = units.into_iter().filter_map(|unit| self.store.unit_inputs(&unit).ok().flatten());
-        inputs.map(|inputs| Seen { inputs: record::without_secrets(inputs), ..Seen::default() }).collect()
+        units.into_iter().filter_map(|unit| Some(Seen::told(unit, self.store.outline(&unit).ok()??))).collect()
     }
 
     fn removal(&self, key: &ArtifactKey) -> Option<Removal> {

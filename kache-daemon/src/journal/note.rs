@@ -4,7 +4,7 @@ use super::call::{Call, Ended};
 use super::open::Open;
 use crate::question::Question;
 use crate::sources::Read;
-use kache_journal::{Kept, Kind, Moved, Record, Seen, Value, record};
+use kache_journal::{HidingKey, Kept, Kind, Moved, Record, Seen, Value, record};
 use kache_model::{ArtifactKey, Bypass, InputVar, Keying, Outcome};
 use kache_rustc::{Compile, CrateType, Origin, Shape};
 use std::ffi::OsStr;
@@ -126,10 +126,12 @@ fn is_check(compile: &Compile) -> bool {
 }
 
 /// What an invocation was keyed by, without what may be a secret.
-pub(super) fn seen(question: &Question, read: Option<&Read>, roots: &[String], diagnostics: &[String]) -> Seen {
+pub(super) fn seen(question: &Question, read: Option<&Read>, roots: &[String], diagnostics: &[String], hiding: &HidingKey) -> Seen {
+    let (inputs, environment) = record::without_values(question.inputs.clone(), hiding);
     let mut seen = Seen {
         unit: question.unit,
-        inputs: record::without_secrets(question.inputs.clone()),
+        inputs,
+        environment,
         toolchain: question.toolchain.version.clone(),
         roots: roots.to_vec(),
         diagnostics: diagnostics.to_vec(),
@@ -137,8 +139,8 @@ pub(super) fn seen(question: &Question, read: Option<&Read>, roots: &[String], d
     };
     if let Some(Read { set, digests, values, contents }) = read {
         let value = |(var, value): (&InputVar, &Option<String>)| match var.keying {
-            Keying::Locator => Value::of(&var.name, value.as_ref().map(|value| question.roots.to_portable(value).0).as_deref()),
-            Keying::Literal => Value::of(&var.name, value.as_deref()),
+            Keying::Locator => Value::of(&var.name, value.as_ref().map(|value| question.roots.to_portable(value).0).as_deref(), hiding),
+            Keying::Literal => Value::of(&var.name, value.as_deref(), hiding),
         };
         seen.values = set.vars.iter().zip(values).map(value).collect();
         (seen.set, seen.digests) = (set.clone(), digests.clone());

@@ -4,8 +4,10 @@ use super::daemonise;
 use crate::client::Client;
 use crate::error::{Error, LogTail};
 use crate::{outdated, place, progress, show};
+use kache_store::private;
 use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitCode, ExitStatus};
 use std::time::{Duration, Instant};
@@ -73,11 +75,11 @@ struct Log {
 impl Log {
     fn open(dir: &Path) -> Self {
         let path = dir.join("kached.log");
-        let _ = fs::create_dir_all(dir);
+        let _ = private::create_dir(dir);
         if fs::metadata(&path).is_ok_and(|meta| meta.len() > LOG_BOUND) {
             let _ = fs::rename(&path, dir.join("kached.log.old"));
         }
-        let file = File::options().create(true).append(true).read(true).open(&path).ok();
+        let file = File::options().create(true).append(true).read(true).mode(0o600).open(&path).ok();
         let begin = file.as_ref().and_then(|file| file.metadata().ok()).map_or(0, |meta| meta.len());
         Self { path, file, begin }
     }

@@ -2,7 +2,7 @@
 
 use crate::fake::Fake;
 use crate::{Place, check};
-use kache_model::{Artifact, ArtifactKey, ContentKey, Digest, InputSet, Mentions, Output, Role, UnitInputs, UnitKey};
+use kache_model::{Artifact, ArtifactKey, ContentKey, Digest, InputSet, Mentions, Output, Role, UnitKey, UnitOutline};
 use kache_store::{Options, Publication, Store};
 
 const NOBODY: &str = "kache: error: nobody can be asked here: pass --yes to remove artifacts, or --dry-run to see what would be done";
@@ -35,7 +35,7 @@ fn fill(place: &Place, packages: &[&str]) {
         let publication = Publication {
             key: ArtifactKey(id),
             unit: UnitKey(id),
-            unit_inputs: UnitInputs::default(),
+            outline: UnitOutline::default(),
             set: InputSet::default(),
             artifact,
             blobs: vec![blob],

@@ -202,8 +202,7 @@ fn a_window_that_is_too_large() {
 fn the_right_object_under_anothers_name() {
     let mut other = descriptor(&[(Role::Rlib, "x", b"x")]);
     other.artifact.package = "other".into();
-    other.unit_inputs.package = "other".into();
-    other.artifact.unit = other.unit_inputs.key();
+    other.outline.package = "other".into();
     refused(&packed(&other, &[b"x"]).unwrap().0, ErrorKind::WrongKey);
     let mut other = sample();
     other.artifact.content = ContentKey(Digest::of(b"other"));

@@ -96,8 +96,7 @@ async fn bad_bytes_are_refused_by_kind() {
     check(Fault::Replace(compressed(&vec![0; 100 << 20])), ErrorKind::Corrupt, 1).await;
     let mut other = descriptor(&[(kache_model::Role::Rlib, "x", b"x")]);
     other.artifact.package = "other".into();
-    other.unit_inputs.package = "other".into();
-    other.artifact.unit = other.unit_inputs.key();
+    other.outline.package = "other".into();
     check(Fault::Replace(packed(&other, &[b"x"]).unwrap().0), ErrorKind::WrongKey, 1).await;
     let mut tar = decompressed(&sample_object());
     let last = tar.iter().rposition(|byte| *byte == 7).unwrap();

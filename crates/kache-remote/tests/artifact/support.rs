@@ -2,7 +2,7 @@
 
 use kache_model::artifact::DepInfoText;
 use kache_model::{
-    Artifact, ArtifactKey, BlobId, ContentKey, Digest, InputSet, Linked, Mentions, Output, PortablePath, Role, Roots, UnitInputs,
+    Artifact, ArtifactKey, BlobId, ContentKey, Digest, InputSet, Linked, Mentions, Output, PortablePath, Role, Roots, UnitKey, UnitOutline,
 };
 use kache_remote::{Asked, Descriptor, ErrorKind, Intake, Limits, PackageName, Packed, RemoteError, Unpacked, pack, unpack};
 use std::io::{self, Read};
@@ -49,7 +49,7 @@ impl Intake for Memory {
 
 /// The descriptor of a result with these outputs.
 pub(crate) fn descriptor(outputs: &[(Role, &str, &[u8])]) -> Descriptor {
-    let unit_inputs = UnitInputs { package: "serde".into(), crate_name: "serde".into(), ..UnitInputs::default() };
+    let outline = UnitOutline { package: "serde".into(), crate_name: "serde".into(), ..UnitOutline::default() };
     let set = InputSet { files: vec![PortablePath("/proc/self/cwd/src/lib.rs".into())], ..InputSet::default() };
     let content = ContentKey(Digest::of(b"content"));
     let output = |(role, name, bytes): &(Role, &str, &[u8])| Output {
@@ -64,7 +64,7 @@ pub(crate) fn descriptor(outputs: &[(Role, &str, &[u8])]) -> Descriptor {
     let artifact = Artifact {
         package: "serde".into(),
         crate_name: "serde".into(),
-        unit: unit_inputs.key(),
+        unit: UnitKey(Digest::of(b"unit")),
         content,
         outputs: outputs.iter().map(output).collect(),
         dep_info: Some(DepInfoText { name: "serde.d".into(), text: b"serde: \xff\n".to_vec() }),
@@ -79,7 +79,7 @@ pub(crate) fn descriptor(outputs: &[(Role, &str, &[u8])]) -> Descriptor {
         linked: Linked { names: ["z".to_owned()].into(), by_macro: false },
     };
     let key = ArtifactKey::derive(&content, &set, &Roots::default(), &[]);
-    Descriptor { key, artifact, set, unit_inputs }
+    Descriptor { key, artifact, set, outline }
 }
 
 /// Two outputs, one of them without bytes.

@@ -42,7 +42,7 @@ fn least_recently_used_go_first_down_to_nine_tenths() {
     assert_eq!(files(&dir.path().join("blobs-v1")).len(), 8);
     assert_eq!(store.gc(limit(10 * MIB as u64)).unwrap().artifacts, 0);
     assert_eq!(store.input_sets(&unit("n1")).unwrap(), []);
-    assert_eq!(store.unit_inputs(&unit("n1")).unwrap(), None);
+    assert_eq!(store.outline(&unit("n1")).unwrap(), None);
     assert_eq!(store.verify(Repair::No, &mut |_| {}).unwrap().findings, []);
 }
 

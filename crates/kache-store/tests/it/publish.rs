@@ -19,7 +19,7 @@ fn published_artifact_is_found_and_restored() {
         assert_eq!(placed.stamp, kache_store::stamp(&dest).unwrap());
     }
     assert_eq!(store.input_sets(&unit("a")).unwrap(), [set("src/lib.rs")]);
-    assert_eq!(store.unit_inputs(&unit("a")).unwrap().unwrap().crate_name, "a");
+    assert_eq!(store.outline(&unit("a")).unwrap().unwrap().crate_name, "a");
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Artifacts made of a few files, for the store's tests.
 
-use kache_model::{Artifact, ArtifactKey, ContentKey, Digest, InputSet, Linked, Mentions, Output, PortablePath, Role, UnitInputs, UnitKey};
+use kache_model::{
+    Artifact, ArtifactKey, ContentKey, Digest, InputSet, Linked, Mentions, Output, PortablePath, Role, UnitKey, UnitOutline,
+};
 use kache_store::{Capture, Options, Publication, StagedBlob, Store};
 use std::path::{Path, PathBuf};
 
@@ -61,7 +63,7 @@ pub(crate) fn publication(name: &str, blobs: Vec<StagedBlob>) -> Publication {
     Publication {
         key: key(name),
         unit: unit(name),
-        unit_inputs: UnitInputs { crate_name: name.to_owned(), ..UnitInputs::default() },
+        outline: UnitOutline { crate_name: name.to_owned(), ..UnitOutline::default() },
         set: set("src/lib.rs"),
         artifact: artifact(name, &blobs),
         blobs,
