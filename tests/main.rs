@@ -28,6 +28,7 @@ mod no_bucket;
 mod odd_inputs;
 mod odd_invocations;
 mod oracle;
+mod other_compilers;
 mod paths;
 mod probes;
 mod real_projects;
