@@ -43,6 +43,7 @@ mod systemd;
 mod team;
 mod together;
 mod toolchains;
+mod troubles;
 mod upgrade;
 mod verify_mode;
 mod why;

@@ -20,7 +20,7 @@ use crate::bucket::{Bucket, Came};
 use crate::capture::Captured;
 use crate::files::{self, Files};
 use crate::inflight::{Entry, InFlights};
-use crate::journal::{Call, Ended, Journal};
+use crate::journal::{self, Call, Ended, Journal};
 use crate::lease::{Lease, Leases, Waited, Waiter};
 use crate::leftovers::Leftovers;
 use crate::linker::Linkers;
@@ -36,7 +36,7 @@ use crate::sources::{NotStored, Read};
 use crate::stats::Stats;
 use crate::toolchain::{Toolchain, Toolchains};
 use crate::verify::{self, VerifyMode};
-use kache_journal::{Kept, Moved};
+use kache_journal::{Class, Moved};
 use kache_model::{ArtifactKey, Bypass, BypassReason, Digest, InputSet, Outcome};
 use kache_proto::{Plan, Reply, Report, Request, Status, Stdin};
 use kache_rustc::{Argfile, Compile, Env, Invocation, Shape, Source, Verdict};
@@ -364,7 +364,7 @@ impl Engine {
                 let captured = self.capture(&question, report, code, lease, continued_session, &leftovers);
                 self.stats.compiled(Outcome::Miss, asked + start.elapsed(), rustc);
                 question.call.ended(&question, Ended::miss(rustc, captured.as_ref()));
-                captured.map_err(|reason| log_not_stored(&question, &reason)).ok()
+                captured.map_err(|reason| self.count_not_stored(&question, &reason)).ok()
             }
         }
     }
@@ -380,13 +380,19 @@ impl Engine {
         match self.publish(captured) {
             Ok((key, kept)) => {
                 tracing::debug!(krate = %question.compile.crate_name, %key, "stored");
-                question.call.kept(Some(key), kept);
+                self.stats.stored(class(&question));
+                question.call.stored(key, kept);
             }
             Err(reason) => {
-                log_not_stored(&question, &reason);
-                question.call.kept(None, Kept::Refused(reason.to_string()));
+                self.count_not_stored(&question, &reason);
+                question.call.not_stored(&reason);
             }
         }
+    }
+
+    fn count_not_stored(&self, question: &Question, reason: &NotStored) {
+        tracing::info!(krate = %question.compile.crate_name, %reason, "not stored");
+        self.stats.not_stored(class(question), reason.reason(), reason.to_string());
     }
 
     /// Who made the library at `path`: just being made (Cargo starts dependents as soon as the metadata is there), or known from an earlier
@@ -448,6 +454,7 @@ fn snapshots(argfiles: &[Argfile]) -> Vec<(u32, Vec<u8>)> {
     argfiles.iter().filter_map(|file| Some((u32::try_from(file.index).ok()?, file.bytes.clone()))).collect()
 }
 
-fn log_not_stored(question: &Question, reason: &NotStored) {
-    tracing::info!(krate = %question.compile.crate_name, %reason, "not stored");
+/// What kind of result it is, of which toolchain.
+fn class(question: &Question) -> Class {
+    Class { kind: journal::kind(&question.compile), toolchain: question.toolchain.version.clone() }
 }

@@ -13,7 +13,7 @@ use crate::files;
 use crate::natives::names_of;
 use crate::question::Question;
 use crate::ways::Ways;
-use kache_model::{ContentKey, Digest, InputSet, InputVar, Keying, Linked, Mentions, PortablePath, Rooted};
+use kache_model::{ContentKey, Digest, InputSet, InputVar, Keying, Linked, Mentions, NotStoredReason, PortablePath, Rooted};
 use kache_rustc::{Source, dep_info::DepInfo, licence};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -45,6 +45,26 @@ pub(crate) enum NotStored {
     Truncated,
     #[error(transparent)]
     Store(#[from] kache_store::StoreError),
+}
+
+impl NotStored {
+    /// Which kind of reason it is.
+    pub(crate) fn reason(&self) -> NotStoredReason {
+        match self {
+            Self::NoDepInfo(_) => NotStoredReason::NoDepInfo,
+            Self::Moved(_) => NotStoredReason::Moved,
+            Self::Unlasting(_) => NotStoredReason::Unlasting,
+            Self::NonUtf8(_) => NotStoredReason::NonUtf8,
+            Self::NamesFile => NotStoredReason::NamesFile,
+            Self::FailedOtherwise => NotStoredReason::FailedOtherwise,
+            Self::Read { .. } => NotStoredReason::Unreadable,
+            Self::OutputMissing(_) => NotStoredReason::OutputMissing,
+            Self::Unexplained(_) => NotStoredReason::UnexplainedMember,
+            Self::Native(_) => NotStoredReason::NativeLibrary,
+            Self::Truncated => NotStoredReason::Truncated,
+            Self::Store(_) => NotStoredReason::Store,
+        }
+    }
 }
 
 /// What a compile was seen to read.

@@ -15,7 +15,7 @@ pub mod unit;
 pub use artifact::{Artifact, Linked, Mentions, Output, Role};
 pub use digest::{ArtifactKey, BlobId, ContentKey, Digest, Encoder, ParseDigestError, UnitKey};
 pub use inputs::{InputSet, InputVar, Keying, PortablePath, Rooted};
-pub use outcome::{Bypass, BypassReason, Outcome};
+pub use outcome::{Bypass, BypassReason, NotStoredReason, Outcome};
 pub use roots::{MAX_BASES, Root, RootKind, Roots, Spelling};
 pub use stat::FileStamp;
 pub use unit::{ExternInput, UnitInputs};
