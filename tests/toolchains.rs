@@ -127,3 +127,13 @@ fn clippys_configuration_counts_where_clippy_looks_for_it() {
     fs::write(machine.path("links/clippy.toml"), "too-many-arguments-threshold = 1\n").unwrap();
     assert!(!warns(), "clippy doesn't look beside the link");
 }
+
+#[test]
+fn a_configuration_of_clippy_that_cannot_be_read_is_named_as_what_it_is() {
+    let machine = Machine::new();
+    let project = samples::program(machine.path("a"), "fn main() {}\n");
+    // No permission would stop the user root.
+    let _unreadable = std::os::unix::net::UnixListener::bind(project.file("clippy.toml")).unwrap();
+    machine.cargo(&project).args(["clippy"]).run();
+    assert_eq!(machine.stats().bypass_reasons, [("clippy_config".to_owned(), 1)].into());
+}

@@ -307,7 +307,7 @@ impl Lookup<'_> {
             let (there, missing): (Vec<&PathBuf>, Vec<&PathBuf>) = files.iter().partition(|file| file.exists());
             missing.into_iter().for_each(|file| self.looked.absent(file.clone()));
             for file in &there {
-                let digest = self.digest(file, BypassReason::UnknownToolchain)?;
+                let digest = self.digest(file, BypassReason::ClippyConfig)?;
                 inputs.named_files.insert(format!("clippy configuration {}", self.portable(file)), digest);
             }
             if !there.is_empty() {
