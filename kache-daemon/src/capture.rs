@@ -202,6 +202,8 @@ impl Engine {
             status,
             _storing,
         } = captured;
+        // Both are good here, and not for others.
+        let continued_session = continued_session || question.by_script;
         let mut blobs = Vec::with_capacity(outputs.len());
         let mut listed = Vec::with_capacity(outputs.len());
         let mut kept = Kept::Stored;

@@ -34,7 +34,7 @@ use crate::restore::RestoreError;
 use crate::settings::{InForce, Settings};
 use crate::sources::{NotStored, Read};
 use crate::stats::Stats;
-use crate::toolchain::{Toolchain, Toolchains};
+use crate::toolchain::{Toolchain, ToolchainError, Toolchains};
 use crate::verify::{self, VerifyMode};
 use kache_journal::{Class, Moved};
 use kache_model::{ArtifactKey, Bypass, BypassReason, Digest, InputSet, Outcome};
@@ -403,7 +403,10 @@ impl Engine {
 
     pub(crate) fn toolchain(&self, compiler: &Path, env: &Env, cwd: &Path) -> Result<Arc<Toolchain>, Bypass> {
         let identified = self.toolchains.identify(compiler, env, cwd, &self.files, &self.store);
-        identified.map_err(|error| Bypass::new(BypassReason::UnknownToolchain, error.to_string()))
+        identified.map_err(|error| match error {
+            ToolchainError::Script(path) => Bypass::new(BypassReason::RustcScript, path.display().to_string()),
+            error => Bypass::new(BypassReason::UnknownToolchain, error.to_string()),
+        })
     }
 
     /// Without dep-info nobody knows what a compile read, unless its source can't have read anything else.

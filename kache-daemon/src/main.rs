@@ -29,6 +29,7 @@ mod looked;
 mod natives;
 mod outputs;
 mod process;
+mod program;
 mod queries;
 mod question;
 mod restore;

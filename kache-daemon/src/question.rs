@@ -11,6 +11,7 @@ use crate::linker::Linker;
 use crate::looked::Looked;
 use crate::natives::{Ask, Search};
 use crate::outputs::Origin;
+use crate::program::is_script;
 use crate::rules;
 use crate::settings::Settings;
 use crate::sources::Contents;
@@ -51,6 +52,8 @@ pub(crate) struct Question {
     pub(crate) lease: Digest,
     /// The file clock when the question came: whatever an input's stamp says later than this, was changed under rustc's hands.
     pub(crate) began: i128,
+    /// A script has a hand in it, which may read what nobody sees: good here, not for others.
+    pub(crate) by_script: bool,
     /// The Cargo that asks; `None` where nothing is shared with a team.
     pub(crate) session: Option<Arc<Session>>,
     /// Its place in that session.
@@ -92,9 +95,14 @@ impl Question {
         inputs.salt.clone_from(&settings.salt);
         inputs.toolchain = Some(toolchain.identity);
         let (cwd, looked) = (&*request.cwd, Looked::default());
-        let mut lookup = Lookup { engine, compile: &compile, env: &env, cwd, roots: &roots, toolchain: &toolchain, looked };
+        let mut lookup =
+            Lookup { engine, compile: &compile, env: &env, cwd, roots: &roots, toolchain: &toolchain, looked, by_script: false };
         if let Driver::Clippy { driver } = &compile.driver {
-            inputs.driver = Some(lookup.digest(&toolchain::resolve(driver, &env, cwd), BypassReason::UnknownToolchain)?);
+            let driver = toolchain::resolve(driver, &env, cwd);
+            if is_script(&driver).unwrap_or(true) {
+                return Err(Bypass::new(BypassReason::RustcScript, driver.display().to_string()));
+            }
+            inputs.driver = Some(lookup.digest(&driver, BypassReason::UnknownToolchain)?);
         }
         let closure = lookup.externs(&mut inputs)?;
         lookup.wants(&compile.wants(), &closure, &mut inputs)?;
@@ -108,7 +116,7 @@ impl Question {
         let unit = inputs.key();
         let portable_unit = lookup.portable_unit(&closure, &inputs, unit);
         let lease = lookup.lease(&unit, inputs.stdin)?;
-        let looked = lookup.looked;
+        let Lookup { looked, by_script, .. } = lookup;
         Ok(Self {
             call: Arc::clone(call),
             compile,
@@ -123,6 +131,7 @@ impl Question {
             rule,
             lease,
             began,
+            by_script,
             session,
             turn,
         })
@@ -231,6 +240,8 @@ struct Lookup<'a> {
     toolchain: &'a Toolchain,
     /// All that it digests.
     looked: Looked,
+    /// As [`Question::by_script`].
+    by_script: bool,
 }
 
 impl Lookup<'_> {
@@ -292,7 +303,7 @@ impl Lookup<'_> {
         self.clippy_config(wants, inputs)?;
         inputs.named_files.insert("target libraries".into(), self.target_libraries()?);
         if let Some(want) = &wants.linker {
-            inputs.linker = Some(self.linker(want)?);
+            self.linker(want, inputs)?;
         }
         if wants.native_cpu {
             inputs.named_files.insert("native cpu".into(), host_cpu());
@@ -326,10 +337,16 @@ impl Lookup<'_> {
         self.digest(&self.cwd.join(sysroot).join("lib"), BypassReason::UnknownToolchain)
     }
 
-    fn linker(&self, want: &LinkerWant) -> Result<Digest, Bypass> {
-        let found = linker(self.engine, Some(want), self.env, self.cwd).map(|linker| linker.identity);
+    /// The linker, and the variables that it may read if it is a script.
+    fn linker(&mut self, want: &LinkerWant, inputs: &mut UnitInputs) -> Result<(), Bypass> {
         let name = want.program.as_deref().unwrap_or(Path::new("cc")).display().to_string();
-        found.ok_or_else(|| Bypass::new(BypassReason::LinkerUnknown, name))
+        let found = linker(self.engine, Some(want), self.env, self.cwd).ok_or_else(|| Bypass::new(BypassReason::LinkerUnknown, name))?;
+        inputs.linker = Some(found.identity);
+        if let Some(script) = &found.script {
+            self.by_script = true;
+            inputs.environment.extend(script.variables(self.env).map_err(|name| Bypass::new(BypassReason::NonUtf8, name))?);
+        }
+        Ok(())
     }
 
     /// Native libraries by content, as far as they become part of the unit: of a library those that it bundles, of what links its own and those of its

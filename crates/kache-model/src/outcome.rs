@@ -92,6 +92,8 @@ reasons! {
     NonUtf8 "non_utf8" "An argument, path or variable that counts isn't UTF-8.", "Use UTF-8 names.";
     ReservedName "reserved_name" "The package has the name of one of kache's own objects.", "Rename the package.";
     UnknownToolchain "unknown_toolchain" "The compiler could not be identified.", "Check that the compiler runs: `rustc -vV`.";
+    RustcScript "rustc_script" "A script stands in the compiler's place, and may read files and variables that kache can't see.", "Set RUSTC to the compiler behind it: `bin/rustc` below what `rustc --print sysroot` says.";
+    RustcLog "rustc_log" "A variable has rustc print what it does while it compiles.", "Unset the variable for builds that should be cached.";
     ClippyConfig "clippy_config" "A configuration of clippy could not be read.", "Look at the permissions of clippy.toml, or take it away.";
     Rule "rule" "A rule in the configuration says so, or declares files that can't be read.", "Look at the [rules] in `kache config show`.";
     OtherFilesystem "other_filesystem" "The daemon sees another filesystem than the build.", "Run kached inside the same container.";

@@ -60,6 +60,8 @@ pub(crate) const UNTRACKED: &[(&str, When)] = &[
     ("RUST_TARGET_PATH",              When::Always),
     ("SOURCE_DATE_EPOCH",             When::Always),
     ("*_DEPLOYMENT_TARGET",           When::Always),
+    // What bitcode says of who made it. The rest that LLVM asks for concerns its crashes.
+    ("LLVM_OVERRIDE_*",               When::Always),
     // The linker's, and those of the compiler driver that starts it.
     ("SDKROOT",                       When::Linking),
     ("DEVELOPER_DIR",                 When::Linking),
@@ -82,6 +84,7 @@ pub(crate) const UNTRACKED: &[(&str, When)] = &[
     ("LD_PRELOAD",                    When::Linking),
     ("MOLD_PATH",                     When::Linking),
     ("LLD_REPRODUCE",                 When::Linking),
+    ("LLD_VERSION",                   When::Linking),
     ("ZERO_AR_DATE",                  When::Linking),
     // clippy-driver's own.
     ("CLIPPY_ARGS",                   When::Clippy),
@@ -94,6 +97,10 @@ pub(crate) const UNTRACKED: &[(&str, When)] = &[
     ("CARGO_CRATE_NAME",              When::Macros),
     ("CARGO_BIN_NAME",                When::Macros),
 ];
+
+/// Variables that have rustc print beside its diagnostics, while they are set to something: of its own doings, or where a constant's evaluation gave up
+/// (also one that it tried for a lint). What it says then is for whoever set them. `RUST_LOG` is none of them: rustc doesn't look at it.
+pub(crate) const TALKATIVE: &[&str] = &["RUSTC_LOG*", "RUSTC_CTFE_BACKTRACE"];
 
 /// Whether a row's pattern covers `name`.
 pub(crate) fn covers(pattern: &str, name: &str) -> bool {
