@@ -33,6 +33,7 @@ use crate::question::Question;
 use crate::restore::RestoreError;
 use crate::settings::{InForce, Settings};
 use crate::sources::{NotStored, Read};
+use crate::spelled::Spelled;
 use crate::stats::Stats;
 use crate::toolchain::{Toolchain, ToolchainError, Toolchains};
 use crate::verify::{self, VerifyMode};
@@ -59,6 +60,7 @@ pub(crate) struct Engine {
     pub(crate) outputs: Outputs,
     pub(crate) linkers: Linkers,
     pub(crate) natives: Natives,
+    pub(crate) spelled: Spelled,
     pub(crate) stats: Stats,
     /// What every invocation came to, for people.
     pub(crate) journal: Arc<Journal>,
@@ -124,6 +126,7 @@ impl Engine {
             outputs: Outputs::default(),
             linkers: Linkers::default(),
             natives: Natives::default(),
+            spelled: Spelled::default(),
             stats: Stats::new(),
             journal,
             leases: Leases::default(),
@@ -206,9 +209,17 @@ impl Engine {
     }
 
     fn find_or_compile(&self, question: Question, before: Waited, start: Instant) -> Answer {
-        let question = Arc::new(question);
+        let mut question = Arc::new(question);
         let waited = before != Waited::No;
-        if let Ok(found) = self.find(&question, waited, start) {
+        let mut found = if self.spelled.is_known(&question.unit) { Err(Vec::new()) } else { self.find(&question, waited, start) };
+        if found.is_err()
+            && (self.spelled.is_known(&question.unit) || self.spelled.before(self, &question))
+            && let Ok(literal) = question.without_remapping(self)
+        {
+            question = Arc::new(literal);
+            found = self.find(&question, waited, start);
+        }
+        if let Ok(found) = found {
             return self.hit_or_verify(found, question, start);
         }
         let lease = match self.leases.take(question.lease, question.call.peer, before) {
@@ -321,13 +332,12 @@ impl Engine {
     }
 
     fn plan(&self, question: &Question) -> Plan {
-        let shown = question.roots.shown(question.compile.spelling());
         Plan {
             runner: self.runner.clone(),
             extra_args: question.compile.extra_args(&question.roots),
             insert_at: u32::try_from(question.compile.insert_at).unwrap_or(1),
             argfiles: snapshots(&question.compile.argfiles),
-            show: shown,
+            show: question.compile.shown(&question.roots),
             capture: true,
         }
     }

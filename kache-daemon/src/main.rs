@@ -39,6 +39,7 @@ mod service;
 mod settings;
 mod sources;
 mod spawn;
+mod spelled;
 mod standing;
 mod stats;
 mod strangers;

@@ -137,6 +137,13 @@ impl Question {
         })
     }
 
+    /// The same question about a compile in which no path is remapped.
+    pub(crate) fn without_remapping(&self, engine: &Engine) -> Result<Self, Bypass> {
+        let mut compile = self.compile.clone();
+        compile.remapped = false;
+        Self::new(engine, &engine.settings.now(), &self.call, compile, self.env.clone(), self.began)
+    }
+
     /// A file that the configuration declares and that changed since the question came.
     pub(crate) fn moved_by_rule(&self, files: &Files) -> Option<PathBuf> {
         let package_dir = package_dir(&self.env, &self.call.request.cwd);

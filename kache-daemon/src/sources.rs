@@ -43,6 +43,8 @@ pub(crate) enum NotStored {
     Native(String),
     #[error("rustc's output was too long to keep")]
     Truncated,
+    #[error("a source spells a placeholder for a path, and so do rustc's messages")]
+    AmbiguousWords,
     #[error(transparent)]
     Store(#[from] kache_store::StoreError),
 }
@@ -62,6 +64,7 @@ impl NotStored {
             Self::Unexplained(_) => NotStoredReason::UnexplainedMember,
             Self::Native(_) => NotStoredReason::NativeLibrary,
             Self::Truncated => NotStoredReason::Truncated,
+            Self::AmbiguousWords => NotStoredReason::AmbiguousWords,
             Self::Store(_) => NotStoredReason::Store,
         }
     }

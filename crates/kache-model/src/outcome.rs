@@ -113,6 +113,7 @@ reasons! {
     UnexplainedMember "unexplained_member" "A library holds a member that nothing on the command line explains.", "Name the static library on the command line: `cargo::rustc-link-lib=static=…`. If it is so for every library, report it, with rustc's version.";
     NativeLibrary "native_library" "A native library that the source names could not be found or identified.", "Check the -L native= directories.";
     Truncated "truncated" "rustc said more than can be kept.", "Nothing to do.";
+    AmbiguousWords "ambiguous_words" "A source spells one of kache's own names for paths, and so do rustc's messages.", "Nothing to do: the next compile of it is stored.";
     Store "store" "The store couldn't take it.", "Look at `kache doctor`: is there room on the disk?";
 }
 

@@ -566,4 +566,5 @@ fn argfiles_are_keyed_by_what_they_say() {
 fn the_opt_out_binds_to_literal_roots() {
     let inputs = Call::unit("").var("KACHE_NO_REMAP", "1").inputs();
     assert_eq!(inputs.literal_roots, ["/@kache/cargo=/home/u/.cargo", "/@kache/target=/w/target/debug", "/proc/self/cwd=/w"]);
+    assert!(inputs.options.contains(&"words=literal".to_owned()));
 }
