@@ -12,7 +12,7 @@ fn project(machine: &Machine) -> Project {
     project.edit("Cargo.toml", "[workspace]\n", "[workspace]\n[build-dependencies]\ncc = \"1\"\n");
     project.write("build.rs", BUILD).write("src/f.c", "int f(void) { return 42; }\n");
     let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.lock");
-    project.write("Cargo.lock", &std::fs::read_to_string(lock).unwrap());
+    project.write("Cargo.lock", std::fs::read_to_string(lock).unwrap());
     project
 }
 

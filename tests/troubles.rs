@@ -49,7 +49,7 @@ fn unlasting(directory: std::path::PathBuf, libraries: usize) -> Project {
     let root = samples::package("prog", &format!("[dependencies]\n{needs}[workspace]\n"));
     let project = Project::with(directory, &[("Cargo.toml", &root), ("src/main.rs", "fn main() {}\n")]);
     for name in names {
-        project.write(&format!("{name}/Cargo.toml"), &samples::package(&name, ""));
+        project.write(&format!("{name}/Cargo.toml"), samples::package(&name, ""));
         project.write(&format!("{name}/src/lib.rs"), "pub const V: &str = include_str!(\"/proc/version\");\n");
     }
     project
