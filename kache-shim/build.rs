@@ -14,6 +14,7 @@ fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=front");
     println!("cargo::rerun-if-changed=../crates/kache-proto/src/wire.rs");
+    println!("cargo::rerun-if-changed=../crates/kache-proto/src/tool.rs");
     let wanted = env::var_os("KACHE_SHIM_STD").is_none_or(|value| value.is_empty() || value == "0");
     let Some(object) = (wanted && is_supported()).then(compile).flatten() else { return };
     let link_args = link_args(&object);

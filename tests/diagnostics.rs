@@ -138,3 +138,37 @@ fn warnings_restored_elsewhere_name_files_of_that_checkout() {
     assert!(built.stderr.contains(other.file("target/debug/build").to_str().unwrap()), "{}", built.stderr);
     assert!(!built.stderr.contains("@kache") && !built.stderr.contains(project.path().to_str().unwrap()), "{}", built.stderr);
 }
+
+/// Members that speak of paths as kache spells them, in the root module and in another.
+fn speaking_of_placeholders(machine: &Machine) -> Project {
+    let project = samples::pair(machine.path("a"));
+    let note = "#[deprecated(note = \"read /proc/self/cwd/src/lib.rs or /@kache/target/x instead\")]\npub fn old() {}\npub fn caller() { old() }\n";
+    project.append("below/src/lib.rs", note);
+    project.append("src/main.rs", "mod notes;\n").write("src/notes.rs", note);
+    project
+}
+
+#[test]
+fn what_a_source_says_of_a_placeholder_stays_as_it_is() {
+    check(speaking_of_placeholders, |cargo| cargo, true);
+    check(speaking_of_placeholders, |cargo| cargo.env("KACHE_NO_REMAP", "1"), true);
+}
+
+#[test]
+fn what_an_included_file_says_of_a_placeholder_is_never_stored_as_a_path() {
+    let machine = Machine::new();
+    let project = samples::program(machine.path("a"), "include!(\"../notes.txt\");\nfn unused_here() {}\nfn main() { old() }\n");
+    project.write("notes.txt", "#[deprecated(note = \"read /proc/self/cwd/x instead\")]\nfn old() {}\n");
+    let said = |cargo: Cargo| {
+        project.remove("target");
+        let said = cargo.args(["build"]).ok().seen();
+        machine.settle();
+        said
+    };
+    let plain = said(machine.plain(project.path()));
+    // Who speaks can't be known before the first compile.
+    said(machine.cargo(&project));
+    assert_eq!(said(machine.cargo(&project)), plain, "a miss");
+    let (restored, seen) = machine.watch(|| said(machine.cargo(&project)));
+    assert_eq!((restored, seen.hits()), (plain, 1), "a hit");
+}

@@ -1,6 +1,6 @@
 //! Builds as people and programs follow them: events, the last build in the statistics, the report.
 
-use kache_testkit::{Cargo, Machine, finish_within, http_get, samples, until};
+use kache_testkit::{Cargo, Machine, disguised, finish_within, http_get, samples, until};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::fs::{self, File};
@@ -73,12 +73,11 @@ fn whoever_listens_hears_of_every_unit() {
 fn a_compile_that_is_killed_is_told_as_lost() {
     let machine = Machine::new();
     let project = samples::program(machine.path("a"), "fn main() {}\n");
-    project.write("build.rs", "fn main() {}\n").write("rustc", "#!/bin/sh\n");
+    project.write("build.rs", "fn main() {}\n");
     let rustc = machine.plain(Path::new("/")).program("sh").args(["-c", "command -v rustc"]).ok().stdout;
     // The last unit never ends by itself.
     let script = format!("#!/bin/sh\ncase \"$*\" in *--crate-name\\ prog*) exec sleep 600;; *) exec {} \"$@\";; esac\n", rustc.trim());
-    project.write("rustc", script);
-    fs::set_permissions(project.file("rustc"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    disguised(&project.file("rustc"), &script);
     let listener = Listener::of(&machine);
     let cargo = machine.cargo(&project).args(["build"]).env("RUSTC", project.file("rustc"));
     let mut child = cargo.spawn();

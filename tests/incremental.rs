@@ -1,6 +1,6 @@
 //! Incremental compilation stays as Cargo wants it, and an old `.rmeta` that rustc re-links from a session never makes a stale binary.
 
-use kache_testkit::{Machine, Project, run, samples, until};
+use kache_testkit::{Machine, Project, disguised, run, samples, until};
 use std::time::Duration;
 
 fn with_incremental(machine: &Machine, project: &Project, args: &[&str]) -> kache_testkit::Outcomes {
@@ -117,8 +117,8 @@ exit $status
         hold = machine.path("hold").display(),
         real = real.trim()
     );
-    let bin = Project::with(machine.path("bin"), &[("rustc", &script)]);
-    std::fs::set_permissions(bin.file("rustc"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let bin = Project::with(machine.path("bin"), &[]);
+    disguised(&bin.file("rustc"), &script);
     bin
 }
 

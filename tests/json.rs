@@ -9,14 +9,15 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 /// Objects whose keys are names of things, not of fields.
-const MAPS: [&str; 4] = ["outcomes", "bypass_reasons", "errors", "environment"];
+const MAPS: [&str; 6] = ["outcomes", "bypass_reasons", "bypass_details", "not_stored", "errors", "environment"];
 
 /// Objects that stand in many places and are told once: a field that none else has, and their heading.
-const PARTS: [(&str, &str); 5] = [
+const PARTS: [(&str, &str); 6] = [
     ("hardlink", "Placed bytes"),
     ("totals", "A build"),
     ("rustc_millis", "A unit"),
     ("verdict", "An explanation"),
+    ("count", "A trouble"),
     ("reason", "A bypass"),
 ];
 

@@ -244,3 +244,44 @@ fn a_linker_that_appears_earlier_on_the_path_counts() {
     project.remove("early/ld");
     assert!(!linked_early(), "the old one again");
 }
+
+/// Which symbol a build got from its linker, and whether it was compiled for it.
+fn linked_with(machine: &Machine, project: &Project, variables: &[(&str, &str)]) -> (String, u64) {
+    project.remove("target");
+    let cargo = machine.cargo(project).args(["build"]).env("RUSTFLAGS", format!("-C linker={}", project.file("driver.sh").display()));
+    let cargo = cargo.env("CARGO_INCREMENTAL", "0");
+    let cargo = variables.iter().fold(cargo, |cargo, (name, value)| cargo.env(*name, *value));
+    let (_, seen) = machine.watch(|| cargo.ok());
+    machine.settle();
+    let symbols = symbols(machine, project);
+    let symbol = symbols.lines().find_map(|line| Some(line.split_once(" kt_")?.1.to_owned()));
+    (symbol.unwrap_or_default(), seen.miss)
+}
+
+#[test]
+fn variables_that_a_linker_script_can_spell_count_and_its_results_stay_here() {
+    let server = kache_testkit::S3Server::start();
+    let machine = crate::team::member(&server, kache_testkit::S3Server::OWNER, &[]);
+    machine.start();
+    let project = greeting(&machine);
+    let words = [
+        ("$KT_NAME", "exec cc \"$@\" ${KT_NAME:+-Wl,--defsym=kt_$KT_NAME=1}"),
+        ("a word", "name=$(printenv KT_NAME)\nexec cc \"$@\" ${name:+-Wl,--defsym=kt_$name=1}"),
+    ];
+    for (how, text) in words {
+        script(&project, "driver.sh", text);
+        let link = |variables: &[(&str, &str)]| linked_with(&machine, &project, variables);
+        assert_eq!(link(&[]), (String::new(), 1), "{how}");
+        assert_eq!(link(&[("KT_NAME", "one")]), ("one".to_owned(), 1), "{how}");
+        assert_eq!(link(&[("KT_NAME", "two")]), ("two".to_owned(), 1), "{how}");
+        assert_eq!(link(&[("KT_NAME", "one"), ("KT_OTHER", "x"), ("LANG", "C")]), ("one".to_owned(), 0), "{how}: a hit, here");
+    }
+    crate::team::flush(&machine);
+    assert_eq!(server.keys().iter().filter(|key| key.ends_with(".tar.zst")).count(), 0, "{:?}", server.keys());
+    script(&project, "driver.sh", "exec cc \"$@\"");
+    // What no script links is the team's.
+    project.remove("target");
+    crate::team::build(&machine, &project, &["build"]);
+    crate::team::flush(&machine);
+    assert_eq!(server.keys().iter().filter(|key| key.ends_with(".tar.zst")).count(), 1, "{:?}", server.keys());
+}

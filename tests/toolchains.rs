@@ -127,3 +127,70 @@ fn clippys_configuration_counts_where_clippy_looks_for_it() {
     fs::write(machine.path("links/clippy.toml"), "too-many-arguments-threshold = 1\n").unwrap();
     assert!(!warns(), "clippy doesn't look beside the link");
 }
+
+#[test]
+fn a_configuration_of_clippy_that_cannot_be_read_is_named_as_what_it_is() {
+    let machine = Machine::new();
+    let project = samples::program(machine.path("a"), "fn main() {}\n");
+    // No permission would stop the user root.
+    let _unreadable = std::os::unix::net::UnixListener::bind(project.file("clippy.toml")).unwrap();
+    machine.cargo(&project).args(["clippy"]).run();
+    assert_eq!(machine.stats().bypass_reasons, [("clippy_config".to_owned(), 1)].into());
+}
+
+/// A flag from a file beside it, from a variable and from its own text: none of it in what Cargo says.
+const SCRIPT: &str = "#!/bin/sh\nexec REAL \"$@\" $(cat DIR/flags 2>/dev/null) $KT_FLAGS # TEXT\n";
+
+#[test]
+fn a_script_in_the_compilers_place_is_a_named_bypass() {
+    let machine = Machine::new();
+    let main = "fn main() { println!(\"{}\", if cfg!(file) { 1 } else if cfg!(variable) { 2 } else if cfg!(text) { 3 } else { 0 }); }\n";
+    let project = samples::program(machine.path("a"), main);
+    let sysroot = machine.plain(project.path()).program("rustc").args(["--print=sysroot"]).ok().stdout;
+    let real = format!("{}/bin/rustc", sysroot.trim());
+    let script = |text: &str| {
+        let filled = SCRIPT.replace("REAL", &real).replace("DIR", machine.path("").to_str().unwrap()).replace("# TEXT", text);
+        fs::write(machine.path("rustc"), filled).unwrap();
+        fs::set_permissions(machine.path("rustc"), PermissionsExt::from_mode(0o755)).unwrap();
+    };
+    let says = |cargo: kache_testkit::Cargo| {
+        project.remove("target");
+        cargo.args(["build"]).env("RUSTC", machine.path("rustc")).ok();
+        machine.settle();
+        run(project.file("target/debug/prog"))
+    };
+    let cargo = || machine.cargo(&project);
+    script("");
+    assert_eq!(says(cargo()), "0\n");
+    fs::write(machine.path("flags"), "--cfg file").unwrap();
+    assert_eq!(says(cargo()), "1\n", "a file");
+    fs::remove_file(machine.path("flags")).unwrap();
+    assert_eq!(says(cargo().env("KT_FLAGS", "--cfg variable")), "2\n", "a variable");
+    script("--cfg text");
+    assert_eq!(says(cargo()), "3\n", "its text");
+    let stats = machine.stats();
+    assert_eq!(stats.outcomes.all(), stats.bypass_reasons["rustc_script"], "{:?}", stats.bypass_reasons);
+    assert_eq!(stats.store.artifacts, 0);
+    // The same behind another name for it.
+    symlink(machine.path("rustc"), machine.path("linked")).unwrap();
+    machine.cargo(&project).args(["check"]).env("RUSTC", machine.path("linked")).ok();
+    assert_eq!(machine.stats().outcomes.all(), machine.stats().bypass_reasons["rustc_script"]);
+}
+
+#[test]
+fn what_rustc_logs_is_for_whoever_asked_for_it() {
+    let machine = Machine::new();
+    let project = samples::program(machine.path("a"), "fn main() {}\n");
+    let logs = |log: Option<&str>| {
+        project.remove("target");
+        let cargo = machine.cargo(&project).args(["build"]);
+        let told = log.into_iter().fold(cargo, |cargo, log| cargo.env("RUSTC_LOG", log)).ok().stderr;
+        machine.settle();
+        told.contains("INFO")
+    };
+    let info = Some("rustc_codegen_ssa::back::link=info");
+    assert_eq!([logs(info), logs(None), logs(info), logs(Some(""))], [true, false, true, false]);
+    let seen = machine.stats();
+    assert_eq!((seen.outcomes.miss, seen.outcomes.hits()), (1, 1), "{:?}", seen.bypass_reasons);
+    assert!(seen.bypass_reasons.keys().eq(["rustc_log"]), "{:?}", seen.bypass_reasons);
+}

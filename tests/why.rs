@@ -1,6 +1,6 @@
 //! `kache why`: what changed, in words, after the fact.
 
-use kache_testkit::{Cargo, Machine, Project, samples};
+use kache_testkit::{Cargo, Machine, Project, disguised, samples};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -82,7 +82,7 @@ fn every_kind_of_change_is_named_with_its_root() {
     assert!(lines.len() == 1 && lines[0].starts_with("toolchain changed: rustc 1.") && lines[0].contains("→ rustc 1.999.0"), "{lines:?}");
 }
 
-/// The installed compiler behind a script that gives it another version.
+/// The installed compiler behind a program that gives it another version.
 fn another_compiler(machine: &Machine) -> std::path::PathBuf {
     let real = machine.plain(Path::new("/")).program("sh").args(["-c", "command -v rustc"]).ok().stdout;
     let script = format!(
@@ -90,8 +90,7 @@ fn another_compiler(machine: &Machine) -> std::path::PathBuf {
         real = real.trim()
     );
     let path = machine.path("rustc");
-    fs::write(&path, script).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    disguised(&path, &script);
     path
 }
 

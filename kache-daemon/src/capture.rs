@@ -126,6 +126,9 @@ impl Engine {
             return Err(NotStored::NoDepInfo("rustc wrote none".into()));
         }
         let observed = self.confirmed(question, dep_info.as_ref().map(|dep_info| dep_info.text.as_slice()))?;
+        if self.placeholders.after(self, question, &report, &observed.paths) {
+            return Err(NotStored::AmbiguousWords);
+        }
         let bundled = bundled(question, &observed);
         for taken in &mut outputs {
             if !can_wait(question, taken.expected.role) {
@@ -212,6 +215,8 @@ impl Engine {
             status,
             _storing,
         } = captured;
+        // Both are good here, and not for others.
+        let continued_session = continued_session || question.by_script;
         let mut blobs = Vec::with_capacity(outputs.len());
         let mut listed = Vec::with_capacity(outputs.len());
         let mut kept = Kept::Stored;
@@ -241,7 +246,7 @@ impl Engine {
         set.bound = bound;
         set.noisy = streams::has_diagnostics(&report.stderr);
         let key = ArtifactKey::derive(&content, &set, &question.roots, &question.compile.diagnostics());
-        let hide = |text: &[u8], spelling| question.compile.hide_name(question.roots.hide(text, spelling));
+        let hide = |text: &[u8], spelling| question.compile.hide_name(question.compile.hide_roots(&question.roots, text, spelling));
         let artifact = Artifact {
             package: question.compile.package.clone(),
             crate_name: question.compile.keyed_name().to_owned(),

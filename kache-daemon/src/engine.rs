@@ -20,13 +20,14 @@ use crate::bucket::{Bucket, Came};
 use crate::capture::Captured;
 use crate::files::{self, Files};
 use crate::inflight::{Entry, InFlights};
-use crate::journal::{Call, Ended, Journal};
+use crate::journal::{self, Call, Ended, Journal};
 use crate::lease::{Lease, Leases, Waited, Waiter};
 use crate::leftovers::Leftovers;
 use crate::linker::Linkers;
 use crate::load::{Load, Running};
 use crate::natives::Natives;
 use crate::outputs::{Origin, Outputs};
+use crate::placeholders::Placeholders;
 use crate::process;
 use crate::queries::Queries;
 use crate::question::Question;
@@ -35,9 +36,9 @@ use crate::settings::{InForce, Settings};
 use crate::sources::{NotStored, Read};
 use crate::spellings::Spellings;
 use crate::stats::Stats;
-use crate::toolchain::{Toolchain, Toolchains};
+use crate::toolchain::{Toolchain, ToolchainError, Toolchains};
 use crate::verify::{self, VerifyMode};
-use kache_journal::{Kept, Moved};
+use kache_journal::{Class, Moved};
 use kache_model::{ArtifactKey, Bypass, BypassReason, Digest, InputSet, Outcome};
 use kache_proto::{Plan, Reply, Report, Request, Status, Stdin};
 use kache_rustc::{Argfile, Compile, Env, Invocation, Shape, Source, Verdict};
@@ -61,6 +62,7 @@ pub(crate) struct Engine {
     pub(crate) linkers: Linkers,
     pub(crate) natives: Natives,
     pub(crate) spellings: Spellings,
+    pub(crate) placeholders: Placeholders,
     pub(crate) stats: Stats,
     /// What every invocation came to, for people.
     pub(crate) journal: Arc<Journal>,
@@ -127,6 +129,7 @@ impl Engine {
             linkers: Linkers::default(),
             natives: Natives::default(),
             spellings: Spellings::default(),
+            placeholders: Placeholders::default(),
             stats: Stats::new(),
             journal,
             leases: Leases::default(),
@@ -209,9 +212,17 @@ impl Engine {
     }
 
     fn find_or_compile(&self, question: Question, before: Waited, start: Instant) -> Answer {
-        let question = Arc::new(question);
+        let mut question = Arc::new(question);
         let waited = before != Waited::No;
-        if let Ok(found) = self.find(&question, waited, start) {
+        let mut found = if self.placeholders.is_known(&question.unit) { Err(Vec::new()) } else { self.find(&question, waited, start) };
+        if found.is_err()
+            && (self.placeholders.is_known(&question.unit) || self.placeholders.before(self, &question))
+            && let Ok(literal) = question.without_remapping(self)
+        {
+            question = Arc::new(literal);
+            found = self.find(&question, waited, start);
+        }
+        if let Ok(found) = found {
             return self.hit_or_verify(found, question, start);
         }
         let lease = match self.leases.take(question.lease, question.call.peer, before) {
@@ -324,13 +335,12 @@ impl Engine {
     }
 
     fn plan(&self, question: &Question) -> Plan {
-        let shown = question.roots.shown(question.compile.spelling());
         Plan {
             runner: self.runner.clone(),
             extra_args: question.compile.extra_args(&question.roots),
             insert_at: u32::try_from(question.compile.insert_at).unwrap_or(1),
             argfiles: snapshots(&question.compile.argfiles),
-            show: shown,
+            show: question.compile.shown(&question.roots),
             capture: true,
         }
     }
@@ -367,7 +377,7 @@ impl Engine {
                 let captured = self.capture(&question, report, code, lease, continued_session, &leftovers);
                 self.stats.compiled(Outcome::Miss, asked + start.elapsed(), rustc);
                 question.call.ended(&question, Ended::miss(rustc, captured.as_ref()));
-                captured.map_err(|reason| log_not_stored(&question, &reason)).ok()
+                captured.map_err(|reason| self.count_not_stored(&question, &reason)).ok()
             }
         }
     }
@@ -383,13 +393,19 @@ impl Engine {
         match self.publish(captured) {
             Ok((key, kept)) => {
                 tracing::debug!(krate = %question.compile.crate_name, %key, "stored");
-                question.call.kept(Some(key), kept);
+                self.stats.stored(class(&question));
+                question.call.stored(key, kept);
             }
             Err(reason) => {
-                log_not_stored(&question, &reason);
-                question.call.kept(None, Kept::Refused(reason.to_string()));
+                self.count_not_stored(&question, &reason);
+                question.call.not_stored(&reason);
             }
         }
+    }
+
+    fn count_not_stored(&self, question: &Question, reason: &NotStored) {
+        tracing::info!(krate = %question.compile.crate_name, %reason, "not stored");
+        self.stats.not_stored(class(question), reason.reason(), reason.to_string());
     }
 
     /// Who made the library at `path`: just being made (Cargo starts dependents as soon as the metadata is there), or known from an earlier
@@ -400,7 +416,10 @@ impl Engine {
 
     pub(crate) fn toolchain(&self, compiler: &Path, env: &Env, cwd: &Path) -> Result<Arc<Toolchain>, Bypass> {
         let identified = self.toolchains.identify(compiler, env, cwd, &self.files, &self.store);
-        identified.map_err(|error| Bypass::new(BypassReason::UnknownToolchain, error.to_string()))
+        identified.map_err(|error| match error {
+            ToolchainError::Script(path) => Bypass::new(BypassReason::RustcScript, path.display().to_string()),
+            error => Bypass::new(BypassReason::UnknownToolchain, error.to_string()),
+        })
     }
 
     /// Without dep-info nobody knows what a compile read, unless its source can't have read anything else.
@@ -451,6 +470,7 @@ fn snapshots(argfiles: &[Argfile]) -> Vec<(u32, Vec<u8>)> {
     argfiles.iter().filter_map(|file| Some((u32::try_from(file.index).ok()?, file.bytes.clone()))).collect()
 }
 
-fn log_not_stored(question: &Question, reason: &NotStored) {
-    tracing::info!(krate = %question.compile.crate_name, %reason, "not stored");
+/// What kind of result it is, of which toolchain.
+fn class(question: &Question) -> Class {
+    Class { kind: journal::kind(&question.compile), toolchain: question.toolchain.version.clone() }
 }

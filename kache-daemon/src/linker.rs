@@ -5,19 +5,23 @@
 //!
 //! Asking is done as with gcc and clang (`-print-file-name`, `-print-prog-name`, `-print-search-dirs`), once per driver and search path, and
 //! remembered for as long as every file found and every directory searched keeps its stamp, and programs are found along `PATH` where they were.
-//! The options that say where to look (`-BDIR`, `--sysroot=DIR`, `-m32`) go with each question. A driver that is a script and can't be asked may
-//! start anything.
+//! The options that say where to look (`-BDIR`, `--sysroot=DIR`, `-m32`) go with each question.
+//! A driver that is a script and can't be asked may start anything. One that can be asked may still read variables: those that its text spells
+//! count, and what it links stays on this machine ([`ScriptWords`]).
 //!
 //! rustc brings a linker along, in a directory that it names to the driver with `-B` in front of the user's own arguments: by default for
 //! some targets, by `-C link-self-contained=+linker` for others. Which it is depends on the version, so the programs found in there and
 //! those found without it are both part of the identity; of a linker chosen by name (`-fuse-ld=lld`) one has to be there.
 
 use crate::files::{self, Files, Found};
+use crate::program::is_script;
 use crate::spawn;
 use crate::toolchain::resolve;
 use kache_model::{Digest, Encoder, FileStamp};
-use kache_rustc::Env;
+use kache_rustc::{Env, ScriptWords};
 use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -59,6 +63,9 @@ const LLD: &str = "ld.lld";
 /// Variables that change where a driver looks.
 const ASKED_WITH: [&str; 6] = ["PATH", "LIBRARY_PATH", "COMPILER_PATH", "GCC_EXEC_PREFIX", "SDKROOT", "HOME"];
 
+/// Longest script that is read, bytes.
+const MAX_SCRIPT: u64 = 1 << 20;
+
 /// A linker, identified.
 #[derive(Debug)]
 pub(crate) struct Linker {
@@ -66,6 +73,8 @@ pub(crate) struct Linker {
     pub(crate) identity: Digest,
     /// Where it looks for libraries by itself, in order.
     pub(crate) library_dirs: Vec<PathBuf>,
+    /// What the scripts among its programs say; `None` without one.
+    pub(crate) script: Option<ScriptWords>,
     /// The files that the identity was made from, with their stamps.
     parts: Vec<(PathBuf, FileStamp)>,
     /// Programs that are found along `PATH`, and where.
@@ -150,6 +159,7 @@ impl Probe<'_> {
     fn run(&self) -> Option<Linker> {
         let chosen = self.choice.chosen;
         let (mut parts, mut programs) = (Vec::new(), Vec::new());
+        let mut script = None;
         let mut encoder = Encoder::new("kache.linker.v3");
         let mut add = |name: &str, path: &Path| -> Option<()> {
             let (stamp, digest) = self.files.digest(path).ok()??;
@@ -158,16 +168,19 @@ impl Probe<'_> {
             Some(())
         };
         add("driver", self.driver)?;
+        read_script(self.driver, &mut script)?;
         let path = chosen.filter(|chosen| chosen.contains('/'));
         if let Some(path) = path {
             add("chosen", &self.cwd.join(path))?;
+            read_script(&self.cwd.join(path), &mut script)?;
         }
         let answers = self.ask("-print-prog-name=ld").is_some();
         // A driver that doesn't know the question is a linker itself (ld, rust-lld): its own bytes are its identity. A script's aren't.
         if !answers {
-            return (!is_script(self.driver) && self.choice.places.is_empty()).then(|| Linker {
+            return (script.is_none() && self.choice.places.is_empty()).then(|| Linker {
                 identity: encoder.finish(),
                 library_dirs: Vec::new(),
+                script,
                 parts,
                 programs,
                 searched: Vec::new(),
@@ -184,6 +197,9 @@ impl Probe<'_> {
             let found = answer.as_ref().map(|answer| resolve(answer, self.env, self.cwd));
             let added = found.as_ref().and_then(|found| add(name, found));
             found_by_name |= added.is_some() && by_name.as_deref() == Some(name);
+            if let Some(found) = found.as_ref().filter(|_| added.is_some()) {
+                read_script(found, &mut script)?;
+            }
             programs.extend(answer.filter(|answer| answer.components().count() == 1).zip(found));
         }
         for (name, path) in self.bundled(by_name.as_deref()) {
@@ -201,7 +217,7 @@ impl Probe<'_> {
                 add(name, Path::new(&answer));
             }
         }
-        Some(Linker { identity: encoder.finish(), library_dirs, parts, programs, searched })
+        Some(Linker { identity: encoder.finish(), library_dirs, script, parts, programs, searched })
     }
 
     /// The linkers that the driver finds in the directory that rustc names to it, and what they start. Without a choice rustc takes lld.
@@ -239,9 +255,14 @@ impl Probe<'_> {
     }
 }
 
-fn is_script(path: &Path) -> bool {
-    let mut begin = [0; 2];
-    std::fs::File::open(path).and_then(|mut file| std::io::Read::read_exact(&mut file, &mut begin)).is_ok() && &begin == b"#!"
+/// Adds the words of the program at `path` if it is a script. `None`: it can't be read, or is longer than anybody writes.
+fn read_script(path: &Path, script: &mut Option<ScriptWords>) -> Option<()> {
+    if is_script(path).ok()? {
+        let mut text = Vec::new();
+        File::open(path).ok()?.take(MAX_SCRIPT + 1).read_to_end(&mut text).ok()?;
+        (text.len() as u64 <= MAX_SCRIPT).then(|| script.get_or_insert_default().add(&text))?;
+    }
+    Some(())
 }
 
 /// The answer; `None` if the driver fails or says nothing.

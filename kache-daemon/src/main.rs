@@ -28,7 +28,9 @@ mod log;
 mod looked;
 mod natives;
 mod outputs;
+mod placeholders;
 mod process;
+mod program;
 mod queries;
 mod question;
 mod restore;
@@ -39,6 +41,7 @@ mod settings;
 mod sources;
 mod spawn;
 mod spellings;
+
 mod standing;
 mod stats;
 mod strangers;

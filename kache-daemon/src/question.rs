@@ -11,6 +11,7 @@ use crate::linker::{Choice, Linker};
 use crate::looked::Looked;
 use crate::natives::{Ask, Search};
 use crate::outputs::Origin;
+use crate::program::is_script;
 use crate::rules;
 use crate::settings::Settings;
 use crate::sources::Contents;
@@ -52,6 +53,8 @@ pub(crate) struct Question {
     pub(crate) lease: Digest,
     /// The file clock when the question came: whatever an input's stamp says later than this, was changed under rustc's hands.
     pub(crate) began: i128,
+    /// A script has a hand in it, which may read what nobody sees: good here, not for others.
+    pub(crate) by_script: bool,
     /// The Cargo that asks; `None` where nothing is shared with a team.
     pub(crate) session: Option<Arc<Session>>,
     /// Its place in that session.
@@ -111,9 +114,14 @@ impl Question {
         inputs.salt.clone_from(&settings.salt);
         inputs.toolchain = Some(toolchain.identity);
         let (cwd, looked) = (&*request.cwd, Looked::default());
-        let mut lookup = Lookup { engine, compile: &compile, env: &env, cwd, roots: &roots, toolchain: &toolchain, looked };
+        let mut lookup =
+            Lookup { engine, compile: &compile, env: &env, cwd, roots: &roots, toolchain: &toolchain, looked, by_script: false };
         if let Driver::Clippy { driver } = &compile.driver {
-            inputs.driver = Some(lookup.digest(&toolchain::resolve(driver, &env, cwd), BypassReason::UnknownToolchain)?);
+            let driver = toolchain::resolve(driver, &env, cwd);
+            if is_script(&driver).unwrap_or(true) {
+                return Err(Bypass::new(BypassReason::RustcScript, driver.display().to_string()));
+            }
+            inputs.driver = Some(lookup.digest(&driver, BypassReason::UnknownToolchain)?);
         }
         inputs.options.extend(lookup.rpath());
         let closure = lookup.externs(&mut inputs)?;
@@ -127,7 +135,7 @@ impl Question {
         )?;
         let (unit, portable_unit) = untracked.fold(&closure, &mut lookup.looked, &mut inputs)?;
         let lease = lookup.lease(&unit, inputs.stdin)?;
-        let looked = lookup.looked;
+        let Lookup { looked, by_script, .. } = lookup;
         Ok(Self {
             call: Arc::clone(call),
             compile,
@@ -142,9 +150,17 @@ impl Question {
             rule,
             lease,
             began,
+            by_script,
             session,
             turn,
         })
+    }
+
+    /// The same question about a compile in which no path is remapped.
+    pub(crate) fn without_remapping(&self, engine: &Engine) -> Result<Self, Bypass> {
+        let mut compile = self.compile.clone();
+        compile.remapped = false;
+        Self::new(engine, &engine.settings.now(), &self.call, compile, self.env.clone(), self.began)
     }
 
     /// A file that the configuration declares and that changed since the question came.
@@ -263,6 +279,8 @@ struct Lookup<'a> {
     toolchain: &'a Toolchain,
     /// All that it digests.
     looked: Looked,
+    /// As [`Question::by_script`].
+    by_script: bool,
 }
 
 impl Lookup<'_> {
@@ -324,7 +342,7 @@ impl Lookup<'_> {
         self.clippy_config(wants, inputs)?;
         inputs.named_files.insert("target libraries".into(), self.target_libraries()?);
         if let Some(want) = &wants.linker {
-            inputs.linker = Some(self.linker(want)?);
+            self.linker(want, inputs)?;
         }
         if wants.assembler {
             let assembler = toolchain::resolve(Path::new("as"), self.env, self.cwd);
@@ -344,7 +362,7 @@ impl Lookup<'_> {
             let (there, missing): (Vec<&PathBuf>, Vec<&PathBuf>) = files.iter().partition(|file| file.exists());
             missing.into_iter().for_each(|file| self.looked.absent(file.clone()));
             for file in &there {
-                let digest = self.digest(file, BypassReason::UnknownToolchain)?;
+                let digest = self.digest(file, BypassReason::ClippyConfig)?;
                 inputs.named_files.insert(format!("clippy configuration {}", self.portable(file)), digest);
             }
             if !there.is_empty() {
@@ -372,11 +390,18 @@ impl Lookup<'_> {
         self.compile.has_rpath().then(|| format!("rpath={}", way().display()))
     }
 
-    fn linker(&self, want: &LinkerWant) -> Result<Digest, Bypass> {
+    /// The linker, and the variables that it may read if it is a script.
+    fn linker(&mut self, want: &LinkerWant, inputs: &mut UnitInputs) -> Result<(), Bypass> {
         let bundled = bundled_linkers(self.toolchain, self.compile, self.cwd);
-        let found = linker(self.engine, Some(want), bundled.as_deref(), self.env, self.cwd).map(|linker| linker.identity);
         let name = want.program.as_deref().unwrap_or(Path::new("cc")).display().to_string();
-        found.ok_or_else(|| Bypass::new(BypassReason::LinkerUnknown, name))
+        let found = linker(self.engine, Some(want), bundled.as_deref(), self.env, self.cwd)
+            .ok_or_else(|| Bypass::new(BypassReason::LinkerUnknown, name))?;
+        inputs.linker = Some(found.identity);
+        if let Some(script) = &found.script {
+            self.by_script = true;
+            inputs.environment.extend(script.variables(self.env).map_err(|name| Bypass::new(BypassReason::NonUtf8, name))?);
+        }
+        Ok(())
     }
 
     /// Native libraries by content, as far as they become part of the unit: of a library those that it bundles, of what links its own and those of its

@@ -155,8 +155,8 @@ fn local_name(question: &Question, name: &str) -> String {
 fn replay(question: &Question, artifact: &Artifact) -> Reply {
     Reply::Replay {
         status: artifact.status,
-        stdout: question.compile.show_name(question.roots.show(&artifact.stdout, Spelling::Plain)),
-        stderr: question.compile.show_name(question.roots.show(&artifact.stderr, question.compile.spelling())),
+        stdout: question.compile.show_name(question.compile.show_roots(&question.roots, &artifact.stdout, Spelling::Plain)),
+        stderr: question.compile.show_name(question.compile.show_roots(&question.roots, &artifact.stderr, question.compile.spelling())),
     }
 }
 

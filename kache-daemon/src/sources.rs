@@ -14,7 +14,7 @@ use crate::natives::names_of;
 use crate::question::Question;
 use crate::untracked::{self, Script};
 use crate::ways::Ways;
-use kache_model::{ContentKey, Digest, InputSet, InputVar, Keying, Linked, Mentions, PortablePath, Rooted};
+use kache_model::{ContentKey, Digest, InputSet, InputVar, Keying, Linked, Mentions, NotStoredReason, PortablePath, Rooted};
 use kache_rustc::{Source, dep_info::DepInfo, licence};
 use memchr::memmem;
 use std::collections::BTreeSet;
@@ -50,8 +50,33 @@ pub(crate) enum NotStored {
     Script(String),
     #[error("rustc's output was too long to keep")]
     Truncated,
+    #[error("a source spells a placeholder for a path, and so do rustc's messages")]
+    AmbiguousWords,
     #[error(transparent)]
     Store(#[from] kache_store::StoreError),
+}
+
+impl NotStored {
+    /// Which kind of reason it is.
+    pub(crate) fn reason(&self) -> NotStoredReason {
+        match self {
+            Self::NoDepInfo(_) => NotStoredReason::NoDepInfo,
+            Self::Moved(_) => NotStoredReason::Moved,
+            Self::Unlasting(_) => NotStoredReason::Unlasting,
+            Self::NonUtf8(_) => NotStoredReason::NonUtf8,
+            Self::OtherValue(_) => NotStoredReason::OtherValue,
+            Self::Script(_) => NotStoredReason::BuildScript,
+            Self::NamesFile => NotStoredReason::NamesFile,
+            Self::FailedOtherwise => NotStoredReason::FailedOtherwise,
+            Self::Read { .. } => NotStoredReason::Unreadable,
+            Self::OutputMissing(_) => NotStoredReason::OutputMissing,
+            Self::Unexplained(_) => NotStoredReason::UnexplainedMember,
+            Self::Native(_) => NotStoredReason::NativeLibrary,
+            Self::Truncated => NotStoredReason::Truncated,
+            Self::AmbiguousWords => NotStoredReason::AmbiguousWords,
+            Self::Store(_) => NotStoredReason::Store,
+        }
+    }
 }
 
 /// What a compile was seen to read.

@@ -3,8 +3,8 @@
 //! Promise: an invocation's counters have moved before its last answer goes out.
 
 use crate::bucket;
-use kache_journal::{BuildHead, Moved};
-use kache_model::{Bypass, Outcome};
+use kache_journal::{BuildHead, Class, Moved, Tallies, Trouble, trouble};
+use kache_model::{Bypass, NotStoredReason, Outcome};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,6 +23,10 @@ pub(crate) struct Stats {
 struct Counts {
     outcomes: BTreeMap<&'static str, u64>,
     bypasses: BTreeMap<&'static str, u64>,
+    /// What the last one of each reason was about.
+    bypass_details: BTreeMap<&'static str, String>,
+    not_stored: BTreeMap<&'static str, u64>,
+    tallies: Tallies,
     queries: u64,
     restored: Moved,
     saved: Duration,
@@ -42,6 +46,11 @@ pub(crate) struct Snapshot {
     requests: u64,
     outcomes: BTreeMap<&'static str, u64>,
     bypass_reasons: BTreeMap<&'static str, u64>,
+    bypass_details: BTreeMap<&'static str, String>,
+    /// Results that weren't stored, by reason.
+    not_stored: BTreeMap<&'static str, u64>,
+    /// What must not go unnoticed.
+    troubles: Vec<Trouble>,
     queries_answered: u64,
     restored_bytes: Moved,
     saved_compile_secs: f64,
@@ -105,6 +114,20 @@ impl Stats {
         self.with(|counts| {
             *counts.outcomes.entry(Outcome::Bypass.name()).or_default() += 1;
             *counts.bypasses.entry(bypass.reason.name()).or_default() += 1;
+            counts.bypass_details.insert(bypass.reason.name(), bypass.detail.clone());
+        });
+    }
+
+    /// A result that is in the store now.
+    pub(crate) fn stored(&self, class: Class) {
+        self.with(|counts| counts.tallies.stored(class));
+    }
+
+    /// A result that can't be stored, and why, in words too.
+    pub(crate) fn not_stored(&self, class: Class, reason: NotStoredReason, words: String) {
+        self.with(|counts| {
+            *counts.not_stored.entry(reason.name()).or_default() += 1;
+            counts.tallies.not_stored(class, reason, words);
         });
     }
 
@@ -152,6 +175,9 @@ impl Stats {
             requests: self.requests.load(Ordering::Relaxed),
             outcomes: named(&mut Outcome::ALL.iter().map(|outcome| outcome.name()), &counts.outcomes),
             bypass_reasons: counts.bypasses,
+            bypass_details: counts.bypass_details,
+            not_stored: counts.not_stored,
+            troubles: counts.tallies.troubles().into_iter().chain(last_build.iter().flat_map(trouble::of_build)).collect(),
             queries_answered: counts.queries,
             restored_bytes: counts.restored,
             saved_compile_secs: counts.saved.as_secs_f64(),
@@ -179,6 +205,9 @@ impl Snapshot {
             requests,
             outcomes,
             bypass_reasons,
+            bypass_details: _,
+            not_stored,
+            troubles: _,
             queries_answered,
             restored_bytes,
             saved_compile_secs,
@@ -205,6 +234,7 @@ impl Snapshot {
         };
         metric("outcomes_total", "counter", "How compiles and probes ended.", &labelled("outcome", outcomes));
         metric("bypasses_total", "counter", "Declined invocations by reason.", &labelled("reason", bypass_reasons));
+        metric("not_stored_total", "counter", "Results that weren't stored by reason.", &labelled("reason", not_stored));
         metric("queries_answered_total", "counter", "Queries answered from memory.", &plain(*queries_answered));
         let Moved { reflink, hardlink, copy } = restored_bytes;
         let modes = BTreeMap::from([("reflink", *reflink), ("hardlink", *hardlink), ("copy", *copy)]);

@@ -7,9 +7,12 @@
 //!
 //! A rustup proxy stands for whichever toolchain it would pick, so it is asked, each time unless `RUSTUP_TOOLCHAIN` pins the choice. Where
 //! that name leads is looked at each time.
+//!
+//! A script in the compiler's place has no identity, whether rustup picks it or Cargo names it: its bytes don't tell what it reads.
 
 use crate::archive;
 use crate::files::{self, Files, Found};
+use crate::program::is_script;
 use crate::spawn;
 use kache_model::{Digest, Encoder, FileStamp};
 use kache_rustc::Env;
@@ -66,6 +69,8 @@ impl Libraries {
 pub(crate) enum ToolchainError {
     #[error("{path}: {source}")]
     Read { path: PathBuf, source: std::io::Error },
+    #[error("{0} is a script")]
+    Script(PathBuf),
     #[error("{compiler} {question} failed: {answer}")]
     Probe { compiler: PathBuf, question: &'static str, answer: String },
 }
@@ -115,8 +120,9 @@ impl Toolchains {
         {
             return Ok(known);
         }
+        refuse_script(&program)?;
         let pinned = real || env.get("RUSTUP_TOOLCHAIN").is_some();
-        let memo = format!("toolchain-2/{question}");
+        let memo = format!("toolchain-3/{question}");
         if pinned
             && let Some(known) = store.memo(&memo).and_then(|bytes| postcard::from_bytes::<Toolchain>(&bytes).ok())
             && fresh(&known)
@@ -242,6 +248,7 @@ fn sysroot_of(program: &Path) -> Option<PathBuf> {
 fn probe(program: &Path, env: &Env, cwd: &Path, files: &Files) -> Result<Toolchain, ToolchainError> {
     let version = ask(program, "-vV", env, cwd)?;
     let sysroot = PathBuf::from(String::from_utf8_lossy(&ask(program, "--print=sysroot", env, cwd)?).trim_end());
+    refuse_script(&sysroot.join("bin/rustc"))?;
     let text = String::from_utf8_lossy(&version);
     let host = text.lines().find_map(|line| line.strip_prefix("host: ")).unwrap_or_default().to_owned();
     let mut encoder = Encoder::new("kache.toolchain.v1");
@@ -258,6 +265,14 @@ fn probe(program: &Path, env: &Env, cwd: &Path, files: &Files) -> Result<Toolcha
     }
     let version = text.lines().next().unwrap_or_default().to_owned();
     Ok(Toolchain { identity: encoder.finish(), sysroot, host, version, parts })
+}
+
+/// A script may read what nobody sees: flags from a file or a variable (nixpkgs' wrapper does). A compiler that isn't there isn't one.
+fn refuse_script(program: &Path) -> Result<(), ToolchainError> {
+    match is_script(program) {
+        Ok(true) => Err(ToolchainError::Script(program.to_owned())),
+        _ => Ok(()),
+    }
 }
 
 fn ask(program: &Path, question: &'static str, env: &Env, cwd: &Path) -> Result<Vec<u8>, ToolchainError> {

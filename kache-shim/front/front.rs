@@ -13,7 +13,7 @@
 //! the linker leaves in the file cost nothing: linked without them, it starts in the same time.)
 //!
 //! What it does is the first half of `kache_proto::wrapper`, under the same promises and the same tests (`tests/behaviour.rs`); the
-//! format itself is `kache_proto::wire`, the very file. What it can't do (run rustc and watch it) it hands to the plan's runner by
+//! format itself is `kache_proto::wire`, the very file; so is the table of other compilers, `kache_proto::tool`. What it can't do (run rustc and watch it) it hands to the plan's runner by
 //! exec, the socket being inherited. Every doubt ends in rustc with the caller's arguments.
 //!
 //! Nothing in here can panic: there is no panic handler, and the object that `build.rs` accepts has no undefined symbol. So no indexing, no unchecked arithmetic on lengths; `get` and `?` instead.
@@ -32,6 +32,8 @@ mod process;
 mod stdin;
 mod sys;
 mod talk;
+#[path = "../../crates/kache-proto/src/tool.rs"]
+mod tool;
 #[allow(dead_code, reason = "the front needs one direction of each")]
 #[path = "../../crates/kache-proto/src/wire.rs"]
 mod wire;
@@ -46,6 +48,9 @@ fn run(process: &Process) -> i32 {
     if process.argv().next().is_none() {
         // Also what `cargo test --all-targets` calls, which links its harness for this binary like the binary.
         return 0;
+    }
+    if process.argv().next().is_some_and(|program| tool::is_tool(program.to_bytes())) {
+        return exec_compiler(process);
     }
     let Some(mut socket) = Socket::reach(process) else {
         return exec_compiler(process);

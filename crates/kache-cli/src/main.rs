@@ -1,13 +1,15 @@
 //! `kache`: what people type. Runs a build through the cache, asks the daemon questions, starts and stops it.
 //!
 //! Promises: exit codes as in [`exit`]; answers go to stdout, everything else to stderr; no colour unless a terminal reads it.
-//! Called with a compiler's path as first argument (`RUSTC_WRAPPER=kache`) it does what the shim does, before anything else.
+//! Called with a compiler's path as first argument (`RUSTC_WRAPPER=kache`) it does what the shim does, before anything else; a C compiler or another
+//! tool it simply becomes ([`called`]).
 //!
 //! Deliberately absent: the cache itself. What can be asked of a daemon is asked over its socket; without one, housekeeping opens the store under
 //! its lock.
 
 mod args;
 mod bucket;
+mod called;
 mod cargo_config;
 mod client;
 mod command;
@@ -24,8 +26,7 @@ mod stats;
 mod words;
 
 use clap::Parser as _;
-use std::ffi::{OsStr, OsString};
-use std::path::Path;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 /// What the exit codes mean. `kache exec` passes on the code of the command it ran.
@@ -46,8 +47,8 @@ mod exit {
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
-    if arguments.first().is_some_and(|first| is_compiler(first)) {
-        return kache_proto::wrapper::run(arguments.into_iter());
+    if let Some(code) = called::instead(&arguments) {
+        return code;
     }
     let words = std::env::args_os().take(1).chain(sccache::translated(arguments));
     match command::run(args::Arguments::parse_from(words)) {
@@ -55,27 +56,6 @@ fn main() -> ExitCode {
         Err(error) => {
             show::error(&error);
             ExitCode::from(error.exit_code())
-        }
-    }
-}
-
-/// Whether Cargo calls: no command of ours holds a slash or is named like a compiler.
-fn is_compiler(first: &OsStr) -> bool {
-    let stem = Path::new(first).file_stem().unwrap_or_default();
-    first.as_encoded_bytes().contains(&b'/') || stem == "rustc" || stem == "clippy-driver"
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn compilers_are_told_from_commands() {
-        for compiler in ["rustc", "/usr/bin/rustc", "./my-rustc", "clippy-driver", "/x/clippy-driver", "rustc.exe"] {
-            assert!(is_compiler(OsStr::new(compiler)), "{compiler}");
-        }
-        for other in ["exec", "stats", "--help", "-V", "rust", ""] {
-            assert!(!is_compiler(OsStr::new(other)), "{other}");
         }
     }
 }

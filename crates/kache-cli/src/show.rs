@@ -3,6 +3,7 @@
 
 use crate::error::Error;
 use anstyle::{AnsiColor, Style};
+use kache_journal::Trouble;
 use std::fmt;
 use std::io::Write as _;
 
@@ -46,6 +47,11 @@ pub(crate) fn foreign(line: impl fmt::Display) {
 /// Why it ends here.
 pub(crate) fn error(error: &Error) {
     let _ = writeln!(anstream::stderr(), "{RED}kache: error:{RED:#} {error}");
+}
+
+/// What is wrong and what to do, on one line.
+pub(crate) fn trouble(trouble: &Trouble) -> String {
+    format!("{}: {}", trouble.text, trouble.advice.trim_end_matches('.'))
 }
 
 /// `1 miss`, `2 misses`.

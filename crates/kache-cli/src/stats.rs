@@ -1,6 +1,6 @@
 //! The daemon's counters as `/v1/stats` promises them. Fields that are not promised, or come later, are left alone.
 
-use kache_journal::{BuildHead, Moved};
+use kache_journal::{BuildHead, Moved, Trouble, trouble};
 use kache_model::Outcome;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -14,6 +14,15 @@ pub(crate) struct Stats {
     pub(crate) requests: u64,
     pub(crate) outcomes: Outcomes,
     pub(crate) bypass_reasons: BTreeMap<String, u64>,
+    /// What the last bypass of each reason was about; older daemons don't say.
+    #[serde(default)]
+    pub(crate) bypass_details: BTreeMap<String, String>,
+    /// Results that weren't stored, by reason.
+    #[serde(default)]
+    pub(crate) not_stored: BTreeMap<String, u64>,
+    /// What must not go unnoticed.
+    #[serde(default)]
+    pub(crate) troubles: Vec<Trouble>,
     pub(crate) queries_answered: u64,
     pub(crate) restored_bytes: Moved,
     pub(crate) saved_compile_secs: f64,
@@ -93,7 +102,7 @@ impl Outcomes {
 }
 
 /// What happened between two looks at the counters.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Difference {
     pub(crate) units: u64,
     pub(crate) hits: u64,
@@ -101,6 +110,8 @@ pub(crate) struct Difference {
     pub(crate) bypasses: u64,
     pub(crate) failed: u64,
     pub(crate) saved_secs: f64,
+    /// What must not go unnoticed of it.
+    pub(crate) troubles: Vec<Trouble>,
 }
 
 impl Difference {
@@ -111,13 +122,28 @@ impl Difference {
         if before.pid != after.pid || after.uptime_secs < before.uptime_secs {
             return None;
         }
+        let units = moved(&Outcomes::units)?;
+        let mut troubles = trouble::mostly_bypassed(units, &more(&before.bypass_reasons, &after.bypass_reasons), &after.bypass_details);
+        // The daemon's troubles are of its whole life: those that this build met, too.
+        let not_stored = more(&before.not_stored, &after.not_stored);
+        troubles.extend(after.troubles.iter().filter(|trouble| not_stored.contains_key(&trouble.reason)).cloned());
         Some(Self {
-            units: moved(&Outcomes::units)?,
+            units,
             hits: moved(&Outcomes::hits)?,
             misses: of(Outcome::Miss)?,
             bypasses: of(Outcome::Bypass)?,
             failed: of(Outcome::Failed)?,
             saved_secs: (after.saved_compile_secs - before.saved_compile_secs).max(0.0),
+            troubles,
         })
     }
+}
+
+/// By how much each count has grown that has.
+fn more(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
+    let grown = |(name, count): (&String, &u64)| {
+        let more = count.saturating_sub(before.get(name).copied().unwrap_or(0));
+        (more > 0).then(|| (name.clone(), more))
+    };
+    after.iter().filter_map(grown).collect()
 }

@@ -5,7 +5,7 @@ use crate::explain::{Explanation, Stored, explain};
 use crate::graph;
 use crate::history::History;
 use crate::record::{Kept, Kind, Moved, Record, Seen};
-use kache_model::{Bypass, Outcome};
+use kache_model::{Bypass, NotStoredReason, Outcome};
 use serde::{Deserialize, Serialize};
 
 /// A record without what it was keyed by.
@@ -36,6 +36,9 @@ pub struct Unit {
     pub restored_bytes: Moved,
     /// As [`Record::kept`].
     pub kept: Kept,
+    /// As [`Record::not_stored`].
+    #[serde(default)]
+    pub not_stored: Option<NotStoredReason>,
 }
 
 /// A unit with why it ended as it did.
@@ -167,6 +170,7 @@ impl Unit {
             seen: _,
             key: _,
             kept,
+            not_stored,
             removal: _,
         } = record;
         Self {
@@ -182,6 +186,7 @@ impl Unit {
             rustc_millis: *rustc_millis,
             restored_bytes: *restored,
             kept: kept.clone(),
+            not_stored: *not_stored,
         }
     }
 

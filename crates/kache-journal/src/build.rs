@@ -1,7 +1,7 @@
 //! The invocations of one Cargo process.
 
 use crate::record::{Moved, Record};
-use kache_model::Outcome;
+use kache_model::{Bypass, Outcome};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -56,6 +56,15 @@ pub struct Totals {
     pub compiled_secs: f64,
     /// What was put into place.
     pub restored_bytes: Moved,
+    /// How often something was declined, by reason.
+    #[serde(default)]
+    pub bypass_reasons: BTreeMap<String, u64>,
+    /// What the last one of each reason was about.
+    #[serde(default)]
+    pub bypass_details: BTreeMap<String, String>,
+    /// Results that weren't stored, by reason.
+    #[serde(default)]
+    pub not_stored: BTreeMap<String, u64>,
 }
 
 impl Build {
@@ -92,6 +101,13 @@ impl Totals {
             self.compiled_secs += secs;
         }
         self.restored_bytes.add(&record.restored);
+        if let Some(Bypass { reason, detail }) = &record.bypass {
+            *self.bypass_reasons.entry(reason.name().to_owned()).or_default() += 1;
+            self.bypass_details.insert(reason.name().to_owned(), detail.clone());
+        }
+        if let Some(reason) = record.not_stored {
+            *self.not_stored.entry(reason.name().to_owned()).or_default() += 1;
+        }
     }
 
     /// How often an outcome.

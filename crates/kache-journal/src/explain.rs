@@ -88,7 +88,10 @@ fn missed(history: &History<'_>, build: &Build, record: &Record, stored: Stored<
 /// Everything is as it was, and yet nothing was found.
 fn same(record: &Record, nearest: &Record) -> Explanation {
     match (&nearest.kept, record.removal) {
-        (Kept::Refused(why), None) => plain(Verdict::NotStored, format!("the last compile of it couldn't be stored: {why}")),
+        (Kept::Refused(why), None) => {
+            let advice = nearest.not_stored.map(|reason| reason.advice().to_owned());
+            Explanation { advice, ..plain(Verdict::NotStored, format!("the last compile of it couldn't be stored: {why}")) }
+        }
         _ if !record.seen.as_ref().is_some_and(|seen| seen.has_contents()) => plain(Verdict::Changed, UNKNOWN_CHANGE),
         (_, Some(Removal::Damaged)) => {
             gone("evicted: the artifact was known, and was removed because its files were damaged", "`kache verify` looks at the rest.")

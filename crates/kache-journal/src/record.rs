@@ -1,7 +1,7 @@
 //! One compile or probe, as it ended.
 
 use crate::value::{HidingKey, Value};
-use kache_model::{ArtifactKey, Bypass, ContentKey, Digest, InputSet, Keying, Outcome, UnitInputs, UnitKey, UnitOutline};
+use kache_model::{ArtifactKey, Bypass, ContentKey, Digest, InputSet, Keying, NotStoredReason, Outcome, UnitInputs, UnitKey, UnitOutline};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -37,12 +37,15 @@ pub struct Record {
     pub key: Option<ArtifactKey>,
     /// What became of rustc's result.
     pub kept: Kept,
+    /// Why it wasn't stored, by name; in words it stands in `kept`.
+    #[serde(default)]
+    pub not_stored: Option<NotStoredReason>,
     /// How the store had lost the artifact before, if this daemon saw it go.
     pub removal: Option<Removal>,
 }
 
 /// What a unit is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// A library.

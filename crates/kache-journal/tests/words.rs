@@ -73,6 +73,7 @@ fn record(number: u64, name: &str, seen: Seen) -> Record {
         seen: Some(Arc::new(seen)),
         key: None,
         kept: Kept::Stored,
+        not_stored: None,
         removal: None,
     }
 }

@@ -27,7 +27,7 @@ pub struct Artifact {
     pub status: i32,
     /// What the compile took, milliseconds of wall time.
     pub compile_millis: u64,
-    /// Made by a compile that continued an incremental session: good here, not for others.
+    /// Made by a compile that continued an incremental session, or by a script that may read what nobody sees: good here, not for others.
     pub continued_session: bool,
     /// Keyed with the literal roots, because an output spells one.
     pub bound: bool,

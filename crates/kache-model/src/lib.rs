@@ -16,7 +16,7 @@ pub mod unit;
 pub use artifact::{Artifact, Linked, Mentions, Output, Role};
 pub use digest::{ArtifactKey, BlobId, ContentKey, Digest, Encoder, ParseDigestError, UnitKey};
 pub use inputs::{InputSet, InputVar, Keying, PortablePath, Rooted};
-pub use outcome::{Bypass, BypassReason, Outcome};
+pub use outcome::{Bypass, BypassReason, NotStoredReason, Outcome};
 pub use outline::UnitOutline;
 pub use roots::{MAX_BASES, Root, RootKind, Roots, Spelling};
 pub use stat::FileStamp;

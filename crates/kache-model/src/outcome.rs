@@ -1,4 +1,5 @@
-//! Every way an invocation can end, and every reason to decline one. Stats, docs, `kache why` and the tests read these tables.
+//! Every way an invocation can end, every reason to decline one, and every reason not to store what it gave. Stats, docs, `kache why` and the tests
+//! read these tables.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -38,14 +39,14 @@ impl Outcome {
     }
 }
 
-macro_rules! bypass_reasons {
-    ($($variant:ident $name:literal $meaning:literal, $advice:literal;)*) => {
-        /// Why an invocation was declined.
+macro_rules! reasons {
+    ($(#[$doc:meta])* $table:ident: $($variant:ident $name:literal $meaning:literal, $advice:literal;)*) => {
+        $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]
-        pub enum BypassReason { $(#[doc = $meaning] $variant,)* }
+        pub enum $table { $(#[doc = $meaning] $variant,)* }
 
-        impl BypassReason {
+        impl $table {
             /// All of them.
             pub const ALL: &[Self] = &[$(Self::$variant,)*];
 
@@ -67,7 +68,9 @@ macro_rules! bypass_reasons {
     };
 }
 
-bypass_reasons! {
+reasons! {
+    /// Why an invocation was declined.
+    BypassReason:
     NotACompile "not_a_compile" "The command line asks rustc for something other than a compile.", "Nothing to do.";
     UnknownFlag "unknown_flag" "rustc got a flag that kache doesn't know.", "Remove the flag, or report it so that kache learns it.";
     UnknownWrapper "unknown_wrapper" "Another program than rustc or clippy-driver stands in RUSTC_WORKSPACE_WRAPPER.", "Unset RUSTC_WORKSPACE_WRAPPER for builds that should be cached.";
@@ -90,8 +93,31 @@ bypass_reasons! {
     NonUtf8 "non_utf8" "An argument, path or variable that counts isn't UTF-8.", "Use UTF-8 names.";
     ReservedName "reserved_name" "The package has the name of one of kache's own objects.", "Rename the package.";
     UnknownToolchain "unknown_toolchain" "The compiler could not be identified.", "Check that the compiler runs: `rustc -vV`.";
+    RustcScript "rustc_script" "A script stands in the compiler's place, and may read files and variables that kache can't see.", "Set RUSTC to the compiler behind it: `bin/rustc` below what `rustc --print sysroot` says.";
+    RustcLog "rustc_log" "A variable has rustc print what it does while it compiles.", "Unset the variable for builds that should be cached.";
+    ClippyConfig "clippy_config" "A configuration of clippy could not be read.", "Look at the permissions of clippy.toml, or take it away.";
     Rule "rule" "A rule in the configuration says so, or declares files that can't be read.", "Look at the [rules] in `kache config show`.";
     OtherFilesystem "other_filesystem" "The daemon sees another filesystem than the build.", "Run kached inside the same container.";
+}
+
+reasons! {
+    /// Why rustc's result wasn't stored.
+    NotStoredReason:
+    NoDepInfo "no_dep_info" "rustc wrote no dep-info, or none that can be read, so what it read is unknown.", "Report it, with rustc's version.";
+    Moved "moved" "An input or an output changed while rustc ran.", "Nothing to do, if something was saved meanwhile. If it is always so, the disk's clock and this machine's differ.";
+    Unlasting "unlasting" "It read something that isn't a file on a disk.", "Nothing to do.";
+    NonUtf8 "non_utf8" "A variable that it read isn't UTF-8.", "Use UTF-8 values.";
+    OtherValue "other_value" "A variable had another value for rustc than for the build.", "Nothing to do, unless a program in front of rustc changes variables.";
+    BuildScript "build_script" "What the package's build script declared can't be read.", "Look at the permissions of the file that `kache why CRATE` names.";
+    NamesFile "names_file" "rustc's messages name a file that it left beside them.", "Nothing to do.";
+    FailedOtherwise "failed_otherwise" "A probe failed, and not by what its source says.", "Nothing to do.";
+    Unreadable "unreadable" "An input or an output can't be read.", "Look at the permissions of the file that `kache why CRATE` names.";
+    OutputMissing "output_missing" "rustc didn't make an output that it was asked for.", "Report it, with rustc's version.";
+    UnexplainedMember "unexplained_member" "A library holds a member that nothing on the command line explains.", "Name the static library on the command line: `cargo::rustc-link-lib=static=…`. If it is so for every library, report it, with rustc's version.";
+    NativeLibrary "native_library" "A native library that the source names could not be found or identified.", "Check the -L native= directories.";
+    Truncated "truncated" "rustc said more than can be kept.", "Nothing to do.";
+    AmbiguousWords "ambiguous_words" "A source spells one of kache's own names for paths, and so do rustc's messages.", "Nothing to do: the next compile of it is stored.";
+    Store "store" "The store couldn't take it.", "Look at `kache doctor`: is there room on the disk?";
 }
 
 /// A bypass: the reason and, where there is one, the flag, path or name that caused it.
@@ -131,6 +157,12 @@ mod tests {
             assert!(seen.insert(reason.name()));
             assert_eq!(serde_json::to_string(reason).unwrap(), format!("\"{}\"", reason.name()));
             assert!(reason.meaning().ends_with('.') && reason.advice().ends_with('.'), "{reason:?}");
+        }
+        seen.clear();
+        for reason in NotStoredReason::ALL {
+            assert!(seen.insert(reason.name()));
+            assert_eq!(serde_json::to_string(reason).unwrap(), format!("\"{}\"", reason.name()));
+            assert!(reason.meaning().ends_with('.') && reason.advice().ends_with(['.', '?']), "{reason:?}");
         }
         for outcome in Outcome::ALL {
             assert_eq!(serde_json::to_string(&outcome).unwrap(), format!("\"{}\"", outcome.name()));

@@ -206,6 +206,12 @@ impl Roots {
     }
 }
 
+/// Whether a text spells a placeholder, whoever put it there.
+pub fn spells_placeholder(text: &[u8]) -> bool {
+    // What the others begin with.
+    ["/proc/self/cwd", "/@kache/"].iter().any(|needle| memmem::find(text, needle.as_bytes()).is_some())
+}
+
 /// The rest of `path` below `root`, with its leading slash, or empty.
 fn strip_root<'a>(path: &'a str, root: &str) -> Option<&'a str> {
     path.strip_prefix(root).filter(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -324,6 +330,14 @@ mod tests {
             assert_eq!(roots().show(&hidden, Spelling::Plain), text.as_bytes());
         }
         assert_eq!(roots().hide(b"rim/work/app", Spelling::Plain), b"rim/work/app");
+    }
+
+    #[test]
+    fn every_placeholder_is_recognised() {
+        for kind in RootKind::all() {
+            assert!(spells_placeholder(format!("at {}/x", kind.placeholder()).as_bytes()), "{kind:?}");
+        }
+        assert!(!spells_placeholder(b"/proc/self/environ /@kach"));
     }
 
     #[test]

@@ -211,6 +211,21 @@ impl Compile {
         if self.remapped { Vec::new() } else { roots.literal() }
     }
 
+    /// What rustc printed, as it is stored. Where nothing is remapped, a placeholder in it is the source's own.
+    pub fn hide_roots(&self, roots: &Roots, text: &[u8], spelling: Spelling) -> Vec<u8> {
+        if self.remapped { roots.hide(text, spelling) } else { text.to_vec() }
+    }
+
+    /// The reverse of [`Compile::hide_roots`].
+    pub fn show_roots(&self, roots: &Roots, text: &[u8], spelling: Spelling) -> Vec<u8> {
+        if self.remapped { roots.show(text, spelling) } else { text.to_vec() }
+    }
+
+    /// What is replaced in rustc's words while they go out.
+    pub fn shown(&self, roots: &Roots) -> Vec<(String, String)> {
+        if self.remapped { roots.shown(self.spelling()) } else { Vec::new() }
+    }
+
     /// Options that shape what is printed. Keyed only where something was printed.
     pub fn diagnostics(&self) -> Vec<String> {
         self.diagnostics.clone()

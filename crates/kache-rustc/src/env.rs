@@ -71,6 +71,8 @@ pub(crate) const UNTRACKED: &[(&str, When)] = &[
     ("*_DEPLOYMENT_TARGET",           When::Always),
     // Cranelift's, where it is the backend.
     ("CG_CLIF_*",                     When::Always),
+    // What bitcode says of who made it. The rest that LLVM asks for concerns its crashes.
+    ("LLVM_OVERRIDE_*",               When::Always),
     // The linker's, and those of the compiler driver that starts it.
     ("SDKROOT",                       When::Linking),
     ("DEVELOPER_DIR",                 When::Linking),
@@ -93,6 +95,7 @@ pub(crate) const UNTRACKED: &[(&str, When)] = &[
     ("LD_PRELOAD",                    When::Linking),
     ("MOLD_PATH",                     When::Linking),
     ("LLD_REPRODUCE",                 When::Linking),
+    ("LLD_VERSION",                   When::Linking),
     ("ZERO_AR_DATE",                  When::Linking),
     // rustc and LLVM don't read it, linkers only for the time in the header of PE and Mach-O files. (Macros may, like any variable.)
     ("SOURCE_DATE_EPOCH",             When::LinkingDated),
@@ -107,6 +110,10 @@ pub(crate) const UNTRACKED: &[(&str, When)] = &[
     ("CARGO_CRATE_NAME",              When::Macros),
     ("CARGO_BIN_NAME",                When::Macros),
 ];
+
+/// Variables that have rustc print beside its diagnostics, while they are set to something: of its own doings, or where a constant's evaluation gave up
+/// (also one that it tried for a lint). What it says then is for whoever set them. `RUST_LOG` is none of them: rustc doesn't look at it.
+pub(crate) const TALKATIVE: &[&str] = &["RUSTC_LOG*", "RUSTC_CTFE_BACKTRACE"];
 
 /// Whether a row's pattern covers `name`.
 pub(crate) fn covers(pattern: &str, name: &str) -> bool {

@@ -55,6 +55,8 @@ impl Compile {
         let mut out: Vec<String> = self.options.iter().map(|text| portable_option(roots, text)).collect();
         out.push(format!("cwd={}", roots.to_portable(&self.cwd.to_string_lossy()).0));
         out.extend(self.libraries.iter().map(|library| format!("-l{}", library.text)));
+        // How the words of rustc are stored that go with it.
+        out.extend((!self.remapped).then(|| "words=literal".to_owned()));
         out.extend(self.sysroot.iter().map(|path| format!("sysroot={}", hide(roots, path))));
         out
     }

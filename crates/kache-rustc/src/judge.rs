@@ -7,7 +7,7 @@ use crate::argv::{self, Argfile, Args, Expanded, Opt};
 use crate::closed::closed_source;
 use crate::codegen::CodegenOptions;
 use crate::compile::{Compile, CrateType, Driver, Extern, Origin, Shape, Source, cargo_home, target_dir};
-use crate::env::{Env, UNTRACKED, When, covers};
+use crate::env::{Env, TALKATIVE, UNTRACKED, When, covers};
 use crate::flags::{self, Flag};
 use crate::link;
 use crate::query::{self, Query};
@@ -16,7 +16,7 @@ use crate::unstable::{Unstable, plain_attribute, unstable};
 use crate::wants::NativeLibrary;
 use kache_model::{Bypass, BypassReason};
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -53,6 +53,12 @@ fn decide(inv: &Invocation<'_>, read_argfile: &mut dyn FnMut(&Path) -> io::Resul
     let (driver, compiler, first) = compiler(inv.argv)?;
     if inv.cwd.to_str().is_none() {
         return Err(Bypass::new(BypassReason::NonUtf8, inv.cwd.to_string_lossy()));
+    }
+    let talkative = |(name, value): &(&OsStr, &OsStr)| {
+        !value.is_empty() && TALKATIVE.iter().any(|row| name.to_str().is_some_and(|name| covers(row, name)))
+    };
+    if let Some((name, _)) = inv.env.iter().find(talkative) {
+        return Err(Bypass::new(BypassReason::RustcLog, name.to_string_lossy()));
     }
     let Expanded { args: texts, argfiles } = argv::expand(inv.argv, first, inv.cwd, read_argfile)?;
     let args = argv::read(&texts)?;

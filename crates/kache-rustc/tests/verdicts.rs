@@ -146,6 +146,10 @@ fn bypasses_name_their_reason() {
         (Call::probe("--emit=metadata -Zcrate-attr=no_std x.rs"), "open_probe (-Z crate-attr without dep-info)"),
         (Call::unit("--crate-type bin -C link-arg=-Tlink.x"), "link_arg (-Tlink.x)"),
         (Call::unit("-Lall=@RUSTC_BUILTIN/x"), "search_dir (all=@RUSTC_BUILTIN/x)"),
+        (Call::unit("").var("RUSTC_LOG", "info"), "rustc_log (RUSTC_LOG)"),
+        (Call::unit("").var("RUSTC_LOG", "").var("RUSTC_LOG_BACKTRACE", "x"), "rustc_log (RUSTC_LOG_BACKTRACE)"),
+        (Call::unit("").var("RUSTC_CTFE_BACKTRACE", "immediate"), "rustc_log (RUSTC_CTFE_BACKTRACE)"),
+        (Call::new("-vV").var("RUSTC_LOG", "info"), "rustc_log (RUSTC_LOG)"),
         (Call::unit("@gone"), "unreadable_argfile (@gone: entity not found)"),
         (Call::unit("").var("CARGO_PKG_NAME", "_inputs"), "reserved_name (_inputs)"),
         (Call::unit("").var("CARGO_PKG_NAME", "a/b"), "reserved_name (a/b)"),
@@ -292,7 +296,11 @@ fn what_does_not_count_leaves_the_key_alone() {
         Call::unit("--cfg a --cfg b -C incremental=/i -C opt-level=3")
             .var("CARGO_PRIMARY_PACKAGE", "1")
             .var("CARGO_MAKEFLAGS", "-j")
-            .var("PATH", "/x"),
+            .var("PATH", "/x")
+            .var("RUSTC_LOG", "")
+            .var("RUST_LOG", "debug")
+            .var("RUST_BACKTRACE", "1")
+            .var("LLVM_CONFIG_PATH", "/l"),
         Call::unit("--cfg a --cfg b -C incremental=/i -C opt-level=3")
             .var("RUSTC_BOOTSTRAP", "")
             .var("SDKROOT", "/s")
@@ -372,6 +380,8 @@ fn whatever_counts_changes_the_key() {
         ("RUSTC_FORCE_RUSTC_VERSION", "1"),
         ("RUSTC_OVERRIDE_VERSION_STRING", "1"),
         ("RUST_TARGET_PATH", "/t"),
+        ("LLVM_OVERRIDE_PRODUCER", "a"),
+        ("LLVM_OVERRIDE_PRODUCER", "b"),
         ("MACOSX_DEPLOYMENT_TARGET", "11"),
         ("CARGO_PKG_VERSION", "1"),
         ("CARGO_PKG_VERSION", ""),
@@ -608,4 +618,5 @@ fn argfiles_are_keyed_by_what_they_say() {
 fn the_opt_out_binds_to_literal_roots() {
     let inputs = Call::unit("").var("KACHE_NO_REMAP", "1").inputs();
     assert_eq!(inputs.literal_roots, ["/@kache/cargo=/home/u/.cargo", "/@kache/target=/w/target/debug", "/proc/self/cwd=/w"]);
+    assert!(inputs.options.contains(&"words=literal".to_owned()));
 }

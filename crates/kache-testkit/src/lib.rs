@@ -8,6 +8,7 @@
 mod binaries;
 mod cargo;
 mod certificate;
+mod disguise;
 mod fault;
 mod http;
 mod link;
@@ -24,6 +25,7 @@ pub mod samples;
 
 pub use binaries::Binaries;
 pub use cargo::{Built, Cargo, Json};
+pub use disguise::disguised;
 pub use fault::{Fault, FaultProxy, Fired, When};
 pub use http::http_get;
 pub use link::Link;

@@ -7,7 +7,7 @@ use super::note::{self, Note};
 use crate::question::Question;
 use crate::sources::Read;
 use kache_journal::explain::explain;
-use kache_journal::{Build, BuildHead, Event, HidingKey, History, Kept, Record, Removal, Seen, answer};
+use kache_journal::{Build, BuildHead, Event, HidingKey, History, Record, Removal, Seen, answer};
 use kache_model::{ArtifactKey, ContentKey, RootKind, UnitKey};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
@@ -133,7 +133,12 @@ impl Books {
                     happened.push((id, Happened::Ended(place.number)));
                 }
             }
-            Note::Kept { key, kept, .. } => self.keep(at, place.number, key, kept, removal),
+            Note::Kept { key, kept, not_stored, .. } => {
+                if let Some(record) = self.builds[at].records.iter_mut().rev().find(|record| record.number == place.number) {
+                    record.removal = key.as_ref().and_then(removal);
+                    (record.key, record.kept, record.not_stored) = (key, kept, not_stored);
+                }
+            }
             Note::Lost { .. } => happened.push((id, Happened::Lost(place.number))),
         }
         self.unwritten.insert(id);
@@ -214,14 +219,6 @@ impl Books {
         build.records.push(record);
     }
 
-    fn keep(&mut self, at: usize, number: u64, key: Option<ArtifactKey>, kept: Kept, removal: impl Fn(&ArtifactKey) -> Option<Removal>) {
-        if let Some(record) = self.builds[at].records.iter_mut().rev().find(|record| record.number == number) {
-            record.removal = key.as_ref().and_then(removal);
-            record.key = key;
-            record.kept = kept;
-        }
-    }
-
     /// What an invocation was keyed by, held once for all that are equal.
     fn seen(&mut self, question: &Question, read: Option<&Read>) -> Arc<Seen> {
         let contents = read.map(|read| (read.contents.content, read.contents.portable));
@@ -249,7 +246,7 @@ impl Books {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kache_journal::{Kind, Moved};
+    use kache_journal::{Kept, Kind, Moved};
     use kache_model::Outcome;
 
     fn build(id: u64, records: usize) -> Build {
@@ -268,6 +265,7 @@ mod tests {
             seen: None,
             key: None,
             kept: Kept::No,
+            not_stored: None,
             removal: None,
         };
         Build {

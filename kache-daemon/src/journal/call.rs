@@ -10,7 +10,7 @@ use crate::capture::Captured;
 use crate::question::Question;
 use crate::sources::{NotStored, Read};
 use kache_journal::{Kept, Moved};
-use kache_model::{ArtifactKey, Bypass, Outcome};
+use kache_model::{ArtifactKey, Bypass, NotStoredReason, Outcome};
 use kache_proto::Request;
 use kache_store::Held;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,13 +43,15 @@ pub(crate) struct Ended {
     pub(super) key: Option<ArtifactKey>,
     /// What became of the result, as far as it is known.
     pub(super) kept: Kept,
+    /// Why it can't be stored.
+    pub(super) not_stored: Option<NotStoredReason>,
 }
 
 impl Ended {
     /// A hit: what the artifact saved, what was moved.
     pub(crate) fn hit(outcome: Outcome, held: &Held, restored: Moved, read: Read) -> Self {
         let rustc = Duration::from_millis(held.artifact().compile_millis);
-        Self { outcome, rustc, restored, read: Some(read), key: Some(*held.key()), kept: Kept::No }
+        Self { outcome, rustc, restored, read: Some(read), key: Some(*held.key()), kept: Kept::No, not_stored: None }
     }
 
     /// A compile that succeeded, whether or not its result can be kept.
@@ -58,7 +60,8 @@ impl Ended {
             Ok(captured) => (Some(captured.read()), Kept::No),
             Err(reason) => (None, Kept::Refused(reason.to_string())),
         };
-        Self { outcome: Outcome::Miss, rustc, restored: Moved::default(), read, key: None, kept }
+        let not_stored = captured.err().map(NotStored::reason);
+        Self { outcome: Outcome::Miss, rustc, restored: Moved::default(), read, key: None, kept, not_stored }
     }
 
     /// What its key was made from, if it is known.
@@ -68,7 +71,7 @@ impl Ended {
 
     /// A compile that failed.
     pub(crate) fn failed(rustc: Duration) -> Self {
-        Self { outcome: Outcome::Failed, rustc, restored: Moved::default(), read: None, key: None, kept: Kept::No }
+        Self { outcome: Outcome::Failed, rustc, restored: Moved::default(), read: None, key: None, kept: Kept::No, not_stored: None }
     }
 }
 
@@ -94,9 +97,15 @@ impl Call {
         self.journal.note(Note::Ended { place: self.place(), question: Arc::clone(question), end: Box::new(end), ended: Instant::now() });
     }
 
-    /// The result is stored, or can't be.
-    pub(crate) fn kept(&self, key: Option<ArtifactKey>, kept: Kept) {
-        self.journal.note(Note::Kept { place: self.place(), key, kept });
+    /// The result is stored.
+    pub(crate) fn stored(&self, key: ArtifactKey, kept: Kept) {
+        self.journal.note(Note::Kept { place: self.place(), key: Some(key), kept, not_stored: None });
+    }
+
+    /// The result can't be stored.
+    pub(crate) fn not_stored(&self, reason: &NotStored) {
+        let kept = Kept::Refused(reason.to_string());
+        self.journal.note(Note::Kept { place: self.place(), key: None, kept, not_stored: Some(reason.reason()) });
     }
 
     fn place(&self) -> Place {

@@ -21,6 +21,7 @@ mod open;
 
 pub(crate) use call::{Call, Ended};
 pub(crate) use listeners::Listener;
+pub(crate) use note::kind;
 
 use crate::bucket::Bucket;
 use crate::cargos::Cargos;

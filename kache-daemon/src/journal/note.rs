@@ -5,7 +5,7 @@ use super::open::Open;
 use crate::question::Question;
 use crate::sources::Read;
 use kache_journal::{HidingKey, Kept, Kind, Moved, Record, Seen, Value, record};
-use kache_model::{ArtifactKey, Bypass, InputVar, Keying, Outcome};
+use kache_model::{ArtifactKey, Bypass, InputVar, Keying, NotStoredReason, Outcome};
 use kache_rustc::{Compile, CrateType, Origin, Shape};
 use std::ffi::OsStr;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub(super) enum Note {
     /// One was declined.
     Bypassed { place: Place, call: Arc<Call>, bypass: Bypass, ended: Instant },
     /// What became of a result, behind the last answer.
-    Kept { place: Place, key: Option<ArtifactKey>, kept: Kept },
+    Kept { place: Place, key: Option<ArtifactKey>, kept: Kept, not_stored: Option<NotStoredReason> },
     /// One has gone without an end.
     Lost { place: Place },
 }
@@ -48,7 +48,7 @@ impl Note {
 
 /// The record of an invocation that was understood.
 pub(super) fn ended(place: &Place, question: &Question, seen: Arc<Seen>, end: Ended, at: Instant) -> Record {
-    let Ended { outcome, rustc, restored, read: _, key, kept } = end;
+    let Ended { outcome, rustc, restored, read: _, key, kept, not_stored } = end;
     let compile = &question.compile;
     Record {
         number: place.number,
@@ -65,6 +65,7 @@ pub(super) fn ended(place: &Place, question: &Question, seen: Arc<Seen>, end: En
         seen: Some(seen),
         key,
         kept,
+        not_stored,
         removal: None,
     }
 }
@@ -104,11 +105,12 @@ pub(super) fn bypassed(place: &Place, call: &Call, bypass: Bypass, at: Instant) 
         seen: None,
         key: None,
         kept: Kept::No,
+        not_stored: None,
         removal: None,
     }
 }
 
-pub(super) fn kind(compile: &Compile) -> Kind {
+pub(crate) fn kind(compile: &Compile) -> Kind {
     match compile.crate_types.first() {
         _ if compile.shape == Shape::Probe => Kind::Probe,
         _ if compile.origin == Origin::Script || compile.crate_name.starts_with("build_script_") => Kind::BuildScript,

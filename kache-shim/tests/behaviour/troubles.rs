@@ -32,6 +32,7 @@ pub(crate) const CASES: &[Case] = &[
     ("own_names_in_front_are_skipped", own_names),
     ("nothing_to_run_is_nothing_done", nothing_to_run),
     ("compiler_is_looked_up_in_path", path_lookup),
+    ("tools_of_other_languages_are_run_and_nobody_is_asked", other_tools),
     ("compiler_that_is_missing_is_status_127_and_silence", missing_compiler),
 ];
 
@@ -267,6 +268,21 @@ fn path_lookup(world: &World) {
     let mut command = world.wrapper(SCRIPT);
     command.arg("fake-rustc").env("PATH", format!("/nonexistent:/dev/null:{}:/bin:/usr/bin", directory.display()));
     assert_runs_rustc(command);
+}
+
+fn other_tools(world: &World) {
+    let listener = world.listen();
+    for name in ["cc", "x86_64-linux-gnu-g++-12", "ar"] {
+        let tool = world.path(name);
+        fs::copy(world.rustc(), &tool).unwrap();
+        let mut by_path = world.wrapper(SCRIPT);
+        by_path.arg(&tool);
+        assert_runs_rustc(by_path);
+        let mut by_name = world.wrapper(SCRIPT);
+        by_name.arg(name).env("PATH", format!("{}:/usr/bin:/bin", world.path(".").display()));
+        assert_runs_rustc(by_name);
+    }
+    assert_nobody_asked(&listener);
 }
 
 fn missing_compiler(world: &World) {

@@ -1,7 +1,7 @@
 //! `kache exec`: a command with the cache in front of its rustc.
 //!
 //! Promises: the command runs whatever the cache does; its exit status, or the signal that ended it, becomes ours; signals
-//! sent to us reach it. Afterwards one line on stderr says what the cache did.
+//! sent to us reach it. Afterwards one line on stderr says what the cache did, and a warning each what must not go unnoticed of it.
 
 use super::start;
 use crate::client::Client;
@@ -61,7 +61,10 @@ fn prepare(command: &mut Command) -> Option<(Client, Stats)> {
 fn report(client: &Client, before: &Stats) {
     match client.get_json::<Stats>("/v1/stats") {
         Ok(after) => match Difference::between(before, &after) {
-            Some(difference) => show::note(summary(&difference)),
+            Some(difference) => {
+                show::note(summary(&difference));
+                difference.troubles.iter().for_each(|trouble| show::warning(show::trouble(trouble)));
+            }
             None => show::note("kached was restarted or set to zero meanwhile: no counts"),
         },
         Err(error) => show::warning(format_args!("no counts: {error}")),
@@ -69,7 +72,7 @@ fn report(client: &Client, before: &Stats) {
 }
 
 fn summary(difference: &Difference) -> String {
-    let Difference { units, hits, misses, bypasses, failed, saved_secs } = *difference;
+    let Difference { units, hits, misses, bypasses, failed, saved_secs, troubles: _ } = *difference;
     let mut parts = vec![
         show::count(units, "unit", "units"),
         show::count(hits, "hit", "hits"),
@@ -145,9 +148,9 @@ mod tests {
 
     #[test]
     fn the_summary_is_one_line_with_the_five_figures() {
-        let none = Difference { units: 0, hits: 0, misses: 0, bypasses: 0, failed: 0, saved_secs: 0.0 };
+        let none = Difference::default();
         assert_eq!(summary(&none), "0 units, 0 hits, 0 misses, 0 bypasses; 0.0 s of compiling saved");
-        let some = Difference { units: 10, hits: 7, misses: 1, bypasses: 1, failed: 1, saved_secs: 12.34 };
+        let some = Difference { units: 10, hits: 7, misses: 1, bypasses: 1, failed: 1, saved_secs: 12.34, troubles: Vec::new() };
         assert_eq!(summary(&some), "10 units, 7 hits, 1 miss, 1 bypass, 1 failed; 12.3 s of compiling saved");
     }
 }

@@ -11,7 +11,8 @@ use crate::stats::{Quantiles, Remote, Stats};
 use crate::{history, place, show};
 use kache_config::ByteSize;
 use kache_journal::{BuildHead, Moved};
-use kache_model::{BypassReason, Outcome};
+use kache_model::{BypassReason, NotStoredReason, Outcome};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
@@ -38,9 +39,11 @@ pub(crate) fn run(options: &args::Stats) -> Result<ExitCode, Error> {
 
 fn table(stats: &Stats) -> String {
     let mut out = format!("{BOLD}kached {}{BOLD:#}, pid {}, up {}\n", stats.version, stats.pid, show::duration(stats.uptime_secs));
+    troubles(&mut out, stats);
     stats.last_build.iter().for_each(|build| last_build(&mut out, build));
     units(&mut out, stats);
     bypasses(&mut out, stats);
+    not_stored(&mut out, stats);
     store(&mut out, stats);
     stats.remote.iter().for_each(|remote| bucket(&mut out, remote));
     latency(&mut out, stats);
@@ -111,7 +114,9 @@ fn units(out: &mut String, stats: &Stats) {
     ] {
         line(out, &format!("  {}", outcome.name()), outcomes.get(outcome), remark);
     }
-    line(out, "misses", outcomes.get(Outcome::Miss), "compiled and kept");
+    let not_kept: u64 = stats.not_stored.values().sum();
+    let kept = if not_kept > 0 { format!("compiled; {not_kept} not stored, reasons below") } else { "compiled and kept".to_owned() };
+    line(out, "misses", outcomes.get(Outcome::Miss), &kept);
     line(out, "bypasses", outcomes.get(Outcome::Bypass), if outcomes.get(Outcome::Bypass) > 0 { "reasons below" } else { "" });
     line(out, "failed", outcomes.get(Outcome::Failed), "rustc reported an error");
     line(out, "queries answered", stats.queries_answered, "-vV, --print");
@@ -119,20 +124,46 @@ fn units(out: &mut String, stats: &Stats) {
     line(out, "compiling saved", show::duration(stats.saved_compile_secs), &spent);
 }
 
-fn bypasses(out: &mut String, stats: &Stats) {
-    let mut reasons: Vec<(&str, u64)> =
-        stats.bypass_reasons.iter().map(|(name, count)| (name.as_str(), *count)).filter(|(_, count)| *count > 0).collect();
-    if reasons.is_empty() {
+fn troubles(out: &mut String, stats: &Stats) {
+    if stats.troubles.is_empty() {
         return;
     }
-    reasons.sort_by_key(|(name, count)| (std::cmp::Reverse(*count), *name));
-    heading(out, "Bypassed");
-    for (name, count) in reasons {
-        // A newer daemon may know reasons that this program doesn't.
-        let known = BypassReason::ALL.iter().find(|reason| reason.name() == name);
-        line(out, name, count, known.map_or("", |reason| reason.meaning()));
-        if let Some(reason) = known {
-            let _ = writeln!(out, "  {:<18} {:>10}  {}", "", "", reason.advice());
+    heading(out, "Trouble");
+    for trouble in &stats.troubles {
+        let _ = writeln!(out, "  {}\n    {}", trouble.text, trouble.advice);
+    }
+}
+
+fn bypasses(out: &mut String, stats: &Stats) {
+    let known = |name: &str| {
+        let reason = BypassReason::ALL.iter().find(|reason| reason.name() == name)?;
+        Some((reason.meaning(), reason.advice()))
+    };
+    reasons(out, "Bypassed", &stats.bypass_reasons, known);
+}
+
+fn not_stored(out: &mut String, stats: &Stats) {
+    let known = |name: &str| {
+        let reason = NotStoredReason::ALL.iter().find(|reason| reason.name() == name)?;
+        Some((reason.meaning(), reason.advice()))
+    };
+    reasons(out, "Compiled, and not stored", &stats.not_stored, known);
+}
+
+/// A table of reasons, the most frequent first, with what `known` says they mean and what to do. A newer daemon may know reasons that this
+/// program doesn't.
+fn reasons(out: &mut String, title: &str, counts: &BTreeMap<String, u64>, known: impl Fn(&str) -> Option<(&'static str, &'static str)>) {
+    let mut counts: Vec<(&str, u64)> = counts.iter().map(|(name, count)| (name.as_str(), *count)).filter(|(_, count)| *count > 0).collect();
+    if counts.is_empty() {
+        return;
+    }
+    counts.sort_by_key(|(name, count)| (std::cmp::Reverse(*count), *name));
+    heading(out, title);
+    for (name, count) in counts {
+        let known = known(name);
+        line(out, name, count, known.map_or("", |(meaning, _)| meaning));
+        if let Some((_, advice)) = known {
+            let _ = writeln!(out, "  {:<18} {:>10}  {advice}", "", "");
         }
     }
 }

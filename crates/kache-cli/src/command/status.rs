@@ -93,5 +93,6 @@ fn text(status: &Status, stats: &Stats, mut own_unknown: Vec<String>) -> String 
     add_all(&mut out, "unknown", &own_unknown);
     add_all(&mut out, "notice", notices);
     add_all(&mut out, "notice", &outdated::sentences(status));
+    add_all(&mut out, "trouble", &stats.troubles.iter().map(show::trouble).collect::<Vec<_>>());
     out
 }

@@ -1,6 +1,6 @@
 //! `kache exec`: what the command gets, and what becomes of its end and of signals.
 
-use crate::fake::{Fake, stats};
+use crate::fake::{Fake, stats, stats_with_trouble};
 use crate::{Place, check};
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::ExitStatusExt as _;
@@ -112,4 +112,21 @@ fn a_daemon_of_another_version_is_a_warning_with_a_way_out() {
     let warning = concat!("kache: warning: versions differ: kached is 0.0.9, kache ", env!("CARGO_PKG_VERSION"));
     let advice = "restart kached: `kache stop`, then `kache start`";
     check(&place.run(&["exec", "true"]), 0, "", &format!("{warning}; {advice}\n{SUMMARY}"));
+}
+
+#[test]
+fn most_of_a_build_bypassed_and_results_that_are_never_stored_are_warned_of() {
+    let place = Place::new();
+    place.script("kache-shim", "");
+    let answers = vec![stats_with_trouble(10, 2, 0, 7), stats_with_trouble(10, 3, 2, 8), stats_with_trouble(12, 3, 2, 8)];
+    let _fake = Fake::serve(&place.path("s"), vec![("GET /v1/stats", answers)]);
+    let warnings = "\
+kache: 3 units, 0 hits, 1 miss, 2 bypasses; 0.0 s of compiling saved
+kache: warning: 2 bypasses: emit_kind (mir): Build without that --emit kind
+kache: warning: 2 bypasses: reason_of_tomorrow: Look at `kache why`
+kache: warning: the last 12 programs could not be stored: truncated (words): Do this";
+    check(&place.run(&["exec", "true"]), 0, "", warnings);
+    // A build that nothing of it concerns.
+    let quiet = "kache: 0 units, 0 hits, 0 misses, 0 bypasses; 0.0 s of compiling saved";
+    check(&place.run(&["exec", "true"]), 0, "", quiet);
 }

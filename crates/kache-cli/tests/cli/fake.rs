@@ -84,3 +84,13 @@ pub(crate) fn status(pid: u32) -> (u16, String) {
     );
     (200, body)
 }
+
+/// The same with results that weren't stored, and with a trouble.
+pub(crate) fn stats_with_trouble(local_hit: u64, miss: u64, bypass: u64, not_stored: u64) -> (u16, String) {
+    let (code, body) = stats(local_hit, miss, bypass, 0.0);
+    let more = format!(
+        r#"{{"bypass_details":{{"emit_kind":"mir"}},"not_stored":{{"truncated":{not_stored},"of_tomorrow":1}},
+        "troubles":[{{"text":"the last 12 programs could not be stored: truncated (words)","reason":"truncated","count":12,"advice":"Do this."}}],"#
+    );
+    (code, body.replacen('{', &more, 1))
+}

@@ -1,6 +1,6 @@
 //! `stats`, `status`, `verify`: what is asked and what is shown.
 
-use crate::fake::{Fake, stats, status};
+use crate::fake::{Fake, stats, stats_with_trouble, status};
 use crate::{Place, check};
 
 const NOT_RUNNING: &str = "kache: error: kached isn't running (no answer at DIR/s); start it by `kache start`";
@@ -39,6 +39,25 @@ Time in kached         median       90 %       99 %
   hit                  180 µs     250 µs     1.2 ms
   miss, on top              -          -          -";
     check(&place.run(&["stats"]), 0, table, "");
+}
+
+#[test]
+fn what_is_never_stored_is_told_with_reasons_and_advice() {
+    let place = Place::new();
+    let answers = vec![("GET /v1/stats", vec![stats_with_trouble(7, 12, 0, 12)]), ("GET /v1/status", vec![status(7)])];
+    let _fake = Fake::serve(&place.path("s"), answers);
+    let said = place.run(&["stats"]).stdout;
+    assert!(said.contains("\nTrouble\n  the last 12 programs could not be stored: truncated (words)\n    Do this.\n"), "{said}");
+    assert!(said.contains("\n  misses                     12  compiled; 13 not stored, reasons below\n"), "{said}");
+    let table = "
+Compiled, and not stored
+  truncated                  12  rustc said more than can be kept.
+                                 Nothing to do.
+  of_tomorrow                 1
+";
+    assert!(said.contains(table), "{said}");
+    let said = place.run(&["status"]).stdout;
+    assert!(said.ends_with("\n  trouble    the last 12 programs could not be stored: truncated (words): Do this\n"), "{said}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::Place;
 use kache_config::VARIABLES;
-use kache_model::BypassReason;
+use kache_model::{BypassReason, NotStoredReason};
 use std::path::{Path, PathBuf};
 
 fn workspace() -> PathBuf {
@@ -27,6 +27,13 @@ fn the_bypass_reasons_are_the_models() {
     let rows = BypassReason::ALL.iter().map(|reason| format!("| `{}` | {} | {} |\n", reason.name(), reason.meaning(), reason.advice()));
     let table = format!("| reason | meaning | what to do |\n|---|---|---|\n{}", rows.collect::<String>());
     check("<!-- bypass reasons: kept equal to kache-model by a test -->", "<!-- end of bypass reasons -->", &table);
+}
+
+#[test]
+fn the_reasons_not_to_store_are_the_models() {
+    let rows = NotStoredReason::ALL.iter().map(|reason| format!("| `{}` | {} | {} |\n", reason.name(), reason.meaning(), reason.advice()));
+    let table = format!("| reason | meaning | what to do |\n|---|---|---|\n{}", rows.collect::<String>());
+    check("<!-- reasons not to store: kept equal to kache-model by a test -->", "<!-- end of reasons not to store -->", &table);
 }
 
 #[test]

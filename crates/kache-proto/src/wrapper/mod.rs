@@ -6,6 +6,7 @@
 //! Promises:
 //! - A cache in trouble is a plain rustc: daemon absent, refused, of another version, hung, dead in mid-answer, or talking nonsense.
 //! - Not a byte of its own goes to stdout or stderr, not even when rustc can't be started: Cargo stores and replays them.
+//! - A C compiler or another [tool](crate::tool) is run at once: the daemon has nothing to say about it.
 //! - What rustc would have inherited it inherits: directory, umask, limits, jobserver, standard input read or not; nothing of ours.
 //!
 //! The shim's front (`kache-shim/front`) does the first half of this without libc; both are held to one test table.
@@ -17,7 +18,7 @@ mod stdin;
 
 use crate::client::{ClientError, Connection, HungMarker};
 use crate::frame::{Parent, Reply, Request};
-use crate::{socket_path, wire};
+use crate::{socket_path, tool, wire};
 use std::env;
 use std::ffi::OsString;
 use std::fs;
@@ -38,6 +39,9 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     let argv = without_ourselves(args.collect());
     if argv.is_empty() {
         return ExitCode::SUCCESS;
+    }
+    if argv.first().is_some_and(|program| tool::is_tool(program.as_bytes())) {
+        return exec(&argv);
     }
     let Some((marker, mut connection)) = reach() else {
         return exec(&argv);

@@ -1,10 +1,11 @@
-//! The daemon: there, of this version, with this configuration, on this filesystem.
+//! The daemon: there, of this version, with this configuration, on this filesystem, and with results that are worth something.
 
 use super::Line;
 use crate::client::{Client, SHORT};
 use crate::command::status::Status;
 use crate::error::Error;
 use crate::outdated;
+use crate::stats::Stats;
 use kache_config::Config;
 use serde::Serialize;
 use std::os::unix::fs::MetadataExt as _;
@@ -47,6 +48,7 @@ pub(super) fn look(client: &Client, config: Option<&Config>, dir: &Path, lines: 
     let outdated = outdated::program(&status).into_iter().chain(outdated::settings(&status));
     lines.extend(outdated.map(|why| Line::warning("kached", why, outdated::ADVICE)));
     lines.extend(filesystem(client, dir));
+    lines.extend(results(client));
     Some(status)
 }
 
@@ -69,4 +71,10 @@ fn filesystem(client: &Client, dir: &Path) -> Option<Line> {
         ),
         Err(error) => Line::warning("files", format!("not looked at: {error}"), "`kache stop`, then `kache start`"),
     })
+}
+
+/// What became of the builds' results, if it must not go unnoticed.
+fn results(client: &Client) -> Vec<Line> {
+    let Ok(stats) = client.get_json::<Stats>("/v1/stats") else { return Vec::new() };
+    stats.troubles.into_iter().map(|trouble| Line::warning("results", trouble.text, trouble.advice)).collect()
 }

@@ -202,6 +202,7 @@ mod tests {
             rustc_millis: millis,
             restored_bytes: Moved::default(),
             kept: Kept::No,
+            not_stored: None,
         };
         let why = if outcome == Outcome::Miss { vec!["src/lib.rs changed".to_owned()] } else { Vec::new() };
         Event::UnitEnded { build: 1, unit, why }

@@ -238,6 +238,7 @@ mod tests {
             rustc_millis: 2000,
             restored_bytes: Moved::default(),
             kept: Kept::Stored,
+            not_stored: None,
         };
         let why =
             Explanation { verdict: Verdict::Changed, lines: vec![evil.into()], advice: Some(evil.into()), compared_with_millis: None };
