@@ -24,11 +24,13 @@ impl Config {
             // The disk decides; one that doesn't answer is said when the store is opened.
             None => cache.size_limit().map_or("-".to_owned(), |size| format!("\"{size}\"")),
         };
+        // It may be what keeps others from guessing values by their keys.
+        let salt = if cache.salt.is_empty() { quoted("") } else { "(set)".to_owned() };
         let mut all = vec![
             ("log", quoted(&self.log)),
             ("cache.dir", quoted(&cache.dir.display().to_string())),
             ("cache.max_size", size),
-            ("cache.salt", quoted(&cache.salt)),
+            ("cache.salt", salt),
             ("cache.remap", cache.remap.to_string()),
             ("cache.base_dirs", format!("{:?}", cache.base_dirs)),
         ];
