@@ -15,6 +15,7 @@ mod damage;
 mod diagnostics;
 mod doctor;
 mod edits;
+mod forged;
 mod freshness;
 mod history;
 mod housekeeping;

@@ -201,7 +201,8 @@ fn linker(engine: &Engine, want: Option<&LinkerWant>, env: &Env, cwd: &Path) -> 
     engine.linkers.identify(program, chosen, env, cwd, &engine.files)
 }
 
-fn package_dir<'a>(env: &'a Env, cwd: &'a Path) -> &'a Path {
+/// The directory of the package that is compiled.
+pub(crate) fn package_dir<'a>(env: &'a Env, cwd: &'a Path) -> &'a Path {
     env.get("CARGO_MANIFEST_DIR").map_or(cwd, Path::new)
 }
 

@@ -5,10 +5,12 @@
 //!   how rustc is to remap paths and which files it will leave.
 //! - [`dep_info`] reads the `.d` file: the true input set.
 //! - [`licence`] decides whether the sources use a path variable as a mere locator of includes.
+//! - [`Compile::accepts`] tells a stored result that such a compile leaves from any other.
 //! - [`scan`] finds machine-local roots in outputs; [`streams`] looks at what rustc printed.
 //!
 //! An option that isn't in the tables of [`mod@flags`] is never ignored.
 
+mod accept;
 mod argv;
 mod closed;
 mod codegen;
@@ -31,6 +33,7 @@ pub mod streams;
 mod target;
 mod wants;
 
+pub use accept::{Unexpected, may_be_executable};
 pub use argv::Argfile;
 pub use closed::closed_source;
 pub use compile::{Compile, CrateType, Driver, Extern, Origin, Shape, Source};

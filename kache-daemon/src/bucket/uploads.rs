@@ -267,7 +267,12 @@ impl Bucket {
                 Err(error) => return Err(disk(&error)),
             }
         }
-        Ok(Some((Descriptor { key, artifact, set, unit_inputs }, outputs)))
+        let descriptor = Descriptor { key, artifact, set, unit_inputs };
+        if !descriptor.may_travel() {
+            tracing::info!(%key, "not uploaded: others would refuse it for what it says or names");
+            return Ok(None);
+        }
+        Ok(Some((descriptor, outputs)))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::fake::Fake;
 use crate::{Place, check};
-use kache_model::{Artifact, ArtifactKey, ContentKey, Digest, InputSet, Mentions, Output, Role, UnitInputs, UnitKey};
+use kache_model::{Artifact, ArtifactKey, ContentKey, Digest, InputSet, Mentions, Output, Role, UnitInputs, UnitKey, Witness};
 use kache_store::{Options, Publication, Store};
 
 const NOBODY: &str = "kache: error: nobody can be asked here: pass --yes to remove artifacts, or --dry-run to see what would be done";
@@ -37,6 +37,7 @@ fn fill(place: &Place, packages: &[&str]) {
             unit: UnitKey(id),
             unit_inputs: UnitInputs::default(),
             set: InputSet::default(),
+            witness: Witness::Own,
             artifact,
             blobs: vec![blob],
             pending_upload: None,

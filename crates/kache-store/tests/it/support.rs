@@ -1,6 +1,8 @@
 //! Artifacts made of a few files, for the store's tests.
 
-use kache_model::{Artifact, ArtifactKey, ContentKey, Digest, InputSet, Linked, Mentions, Output, PortablePath, Role, UnitInputs, UnitKey};
+use kache_model::{
+    Artifact, ArtifactKey, ContentKey, Digest, InputSet, Linked, Mentions, Output, PortablePath, Role, UnitInputs, UnitKey, Witness,
+};
 use kache_store::{Capture, Options, Publication, StagedBlob, Store};
 use std::path::{Path, PathBuf};
 
@@ -63,6 +65,7 @@ pub(crate) fn publication(name: &str, blobs: Vec<StagedBlob>) -> Publication {
         unit: unit(name),
         unit_inputs: UnitInputs { crate_name: name.to_owned(), ..UnitInputs::default() },
         set: set("src/lib.rs"),
+        witness: Witness::Own,
         artifact: artifact(name, &blobs),
         blobs,
         pending_upload: None,
