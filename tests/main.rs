@@ -16,6 +16,7 @@ mod declared;
 mod diagnostics;
 mod doctor;
 mod edits;
+mod forged;
 mod freshness;
 mod history;
 mod housekeeping;

@@ -17,11 +17,11 @@ use crate::restore::detach;
 use crate::sources::{Contents, NotStored, Observed, Read};
 use kache_journal::Kept;
 use kache_model::artifact::DepInfoText;
-use kache_model::{Artifact, ArtifactKey, FileStamp, InputSet, Mentions, Output, Role, Spelling};
+use kache_model::{Artifact, ArtifactKey, FileStamp, InputSet, Mentions, Output, Role, Spelling, Witness};
 use kache_proto::Report;
 use kache_rustc::dep_info;
 use kache_rustc::scan::Scanner;
-use kache_rustc::{Expected, Shape, streams};
+use kache_rustc::{Expected, Shape, may_be_executable, streams};
 use kache_store::{Capture, Publication, StagedBlob};
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
@@ -235,7 +235,8 @@ impl Engine {
             listed.push(Output {
                 role: taken.expected.role,
                 name: stored_name(&question, taken.expected.name),
-                executable: scanned.blob.executable(),
+                // Some filesystems call every file executable.
+                executable: may_be_executable(taken.expected.role) && scanned.blob.executable(),
                 blob: scanned.blob.id(),
                 len: scanned.blob.len(),
             });
@@ -268,12 +269,19 @@ impl Engine {
             linked,
         };
         let bucket = self.bucket().filter(|bucket| bucket.takes_uploads() && !bound && !continued_session);
+        let bucket = bucket.filter(|_| match self.may_travel(&question, &set) {
+            Ok(()) => true,
+            Err(beyond) => {
+                tracing::info!(krate = %question.compile.crate_name, %beyond, "not uploaded: others would leave its input set alone");
+                false
+            }
+        });
         if let Some(bucket) = self.bucket() {
             bucket.used(&question, &key, &artifact, false);
         }
         let level = bucket.map(|bucket| bucket.level(&question.env));
         let (unit, outline, pending_upload) = (question.unit, question.inputs.outline(), level.map(bucket::note));
-        self.store.publish(Publication { key, unit, outline, set, artifact, blobs, pending_upload })?;
+        self.store.publish(Publication { key, unit, outline, set, witness: Witness::Own, artifact, blobs, pending_upload })?;
         if let (Some(bucket), Some(level)) = (bucket, level) {
             bucket.upload_later(key, level);
         }

@@ -39,10 +39,10 @@ use crate::stats::Stats;
 use crate::toolchain::{Toolchain, ToolchainError, Toolchains};
 use crate::verify::{self, VerifyMode};
 use kache_journal::{Class, Moved};
-use kache_model::{ArtifactKey, Bypass, BypassReason, Digest, InputSet, Outcome};
+use kache_model::{ArtifactKey, Bypass, BypassReason, Digest, Outcome};
 use kache_proto::{Plan, Reply, Report, Request, Status, Stdin};
 use kache_rustc::{Argfile, Compile, Env, Invocation, Shape, Source, Verdict};
-use kache_store::{Held, PlaceError, Store};
+use kache_store::{Held, KnownSet, PlaceError, Store};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -262,7 +262,7 @@ impl Engine {
     /// found.
     fn find(&self, question: &Arc<Question>, waited: bool, start: Instant) -> Result<Found, Vec<ArtifactKey>> {
         let mut candidates = Vec::new();
-        let sets = self.store.input_sets(&question.unit).unwrap_or_else(|error| {
+        let sets = self.store.known_sets(&question.unit).unwrap_or_else(|error| {
             tracing::warn!(%error, "input sets");
             Vec::new()
         });
@@ -297,6 +297,7 @@ impl Engine {
                     return Ok(Found::Replayed(reply));
                 }
                 Err(RestoreError::Place(PlaceError::Damaged { .. })) => tracing::warn!(%key, "damaged blob evicted"),
+                Err(RestoreError::Unexpected(why)) => self.refuse(&key, &why),
                 Err(error) => tracing::warn!(%key, %error, "not restored"),
             }
         }
@@ -313,12 +314,12 @@ impl Engine {
     }
 
     /// The keys that `sets` lead to as things are now.
-    pub(crate) fn keys(&self, question: &Question, sets: &[InputSet]) -> Vec<ArtifactKey> {
-        let key = |set: &InputSet| {
-            let read = self.read(question, set.clone())?;
-            Some(ArtifactKey::derive(&read.contents.content, set, &question.roots, &question.compile.diagnostics()))
+    pub(crate) fn keys(&self, question: &Question, sets: Vec<KnownSet>) -> Vec<ArtifactKey> {
+        let key = |known: KnownSet| {
+            let read = self.read(question, known)?;
+            Some(ArtifactKey::derive(&read.contents.content, &read.set, &question.roots, &question.compile.diagnostics()))
         };
-        sets.iter().filter_map(key).collect()
+        sets.into_iter().filter_map(key).collect()
     }
 
     fn hit_or_verify(&self, found: Found, question: Arc<Question>, start: Instant) -> Answer {

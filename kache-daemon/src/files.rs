@@ -3,7 +3,11 @@
 //! Promise: a digest that is handed out belongs to bytes that the file had at some moment after the call began, and a
 //! remembered one is used only while device, inode, size, mtime, ctime and birth time all agree. A file that
 //! changed within the clock's last ticks is hashed again each time: a second write in the same tick would leave no trace in its stamp.
+//!
+//! Names that somebody else chose are looked at within [`Limits`]: nothing but files and directories, and only so much of them.
 
+use crate::fence::Fence;
+use kache_model::bounds::Beyond;
 use kache_model::{Digest, Encoder, FileStamp};
 use std::collections::HashMap;
 use std::io;
@@ -15,6 +19,12 @@ const RACY_NANOS: i128 = 50_000_000;
 
 /// The same where stamps are whole seconds (ext4 with small inodes, HFS+, some NFS), or every second one (FAT).
 const COARSE_NANOS: i128 = 2_000_000_000;
+
+/// Bytes that a set from the bucket may have read, or looked up: a quarter of a second's hashing.
+const MAX_BYTES: u64 = 256 << 20;
+
+/// Names in directories that a set from the bucket may have listed.
+const MAX_ENTRIES: usize = 10_000;
 
 /// Above this many files the memo starts afresh; about 100 bytes each beside the path.
 const MAX_FILES: usize = 300_000;
@@ -120,11 +130,57 @@ impl Tree {
     }
 }
 
+/// What a look at names that aren't to be believed may cost, and where it may lead.
+#[derive(Debug)]
+pub(crate) struct Limits<'a> {
+    fence: &'a Fence,
+    bytes: u64,
+    entries: usize,
+    /// Why it went no further.
+    beyond: Option<Beyond>,
+}
+
+impl<'a> Limits<'a> {
+    /// What all names of one set may cost together.
+    pub(crate) fn new(fence: &'a Fence) -> Self {
+        Self { fence, bytes: MAX_BYTES, entries: MAX_ENTRIES, beyond: None }
+    }
+
+    /// Why it went no further; `None` if it did.
+    pub(crate) fn beyond(&mut self) -> Option<Beyond> {
+        self.beyond.take()
+    }
+
+    fn file(&mut self, stamp: &FileStamp) -> io::Result<()> {
+        match self.bytes.checked_sub(stamp.size) {
+            Some(left) => self.bytes = left,
+            None => return self.stop(Beyond::TooMuch),
+        }
+        Ok(())
+    }
+
+    /// One more name in a directory.
+    fn entry(&mut self, path: &Path) -> io::Result<()> {
+        match self.entries.checked_sub(1) {
+            Some(left) => self.entries = left,
+            None => return self.stop(Beyond::TooMuch),
+        }
+        if self.fence.holds(path) { Ok(()) } else { self.stop(Beyond::File(path.display().to_string())) }
+    }
+
+    fn stop<T>(&mut self, beyond: Beyond) -> io::Result<T> {
+        let error = io::Error::other(beyond.to_string());
+        self.beyond = Some(beyond);
+        Err(error)
+    }
+}
+
 /// A walk through a directory.
-struct Walk {
+struct Walk<'l, 'f> {
     tree: Tree,
     /// How many files more it may look at.
     left: usize,
+    limits: Option<&'l mut Limits<'f>>,
 }
 
 /// The memo. Cheap to share; one per daemon.
@@ -134,20 +190,30 @@ pub(crate) struct Files(Mutex<HashMap<Arc<Path>, (FileStamp, Digest)>>);
 impl Files {
     /// The digest of a file's bytes, or of a directory's listing and the contents below it; `None` if nothing is there.
     pub(crate) fn digest(&self, path: &Path) -> io::Result<Option<(FileStamp, Digest)>> {
-        match look(path)? {
-            None => Ok(None),
-            Some(Found::File(stamp)) => self.file(path, stamp).map(Some),
-            Some(Found::Directory(stamp)) => {
-                let mut walk = Walk { tree: Tree::Whole, left: usize::MAX };
+        self.look_into(path, None)
+    }
+
+    /// The same as far as `limits` go; they know why it went no further.
+    pub(crate) fn digest_within(&self, path: &Path, limits: &mut Limits<'_>) -> io::Result<Option<(FileStamp, Digest)>> {
+        self.look_into(path, Some(limits))
+    }
+
+    fn look_into(&self, path: &Path, limits: Option<&mut Limits<'_>>) -> io::Result<Option<(FileStamp, Digest)>> {
+        match (look(path)?, limits) {
+            (None, _) => Ok(None),
+            (Some(Found::File(stamp)), limits) => self.file(path, stamp, limits).map(Some),
+            (Some(Found::Directory(stamp)), limits) => {
+                let mut walk = Walk { tree: Tree::Whole, left: usize::MAX, limits };
                 Ok(Some((stamp, self.directory(path, 0, &mut walk)?)))
             }
-            Some(Found::Other) => Err(io::Error::other("neither file nor directory")),
+            (Some(Found::Other), Some(limits)) => limits.stop(Beyond::NoFile(path.display().to_string())),
+            (Some(Found::Other), None) => Err(io::Error::other("neither file nor directory")),
         }
     }
 
     /// The digest of a file, or of as much of a directory as `tree` says and at most [`MAX_DECLARED`] files; `None` if nothing is there.
     pub(crate) fn tree(&self, path: &Path, tree: Tree) -> io::Result<Option<Digest>> {
-        let mut walk = Walk { tree, left: MAX_DECLARED };
+        let mut walk = Walk { tree, left: MAX_DECLARED, limits: None };
         match look(path)? {
             Some(Found::Directory(_)) => self.directory(path, 0, &mut walk).map(Some),
             _ => Ok(self.digest(path)?.map(|(_, digest)| digest)),
@@ -155,14 +221,17 @@ impl Files {
     }
 
     /// The digest of a file whose stamp was just taken.
-    fn file(&self, path: &Path, stamp: FileStamp) -> io::Result<(FileStamp, Digest)> {
+    fn file(&self, path: &Path, stamp: FileStamp, limits: Option<&mut Limits<'_>>) -> io::Result<(FileStamp, Digest)> {
+        // A file of the kernel's may have no size and no end.
+        let most = if limits.is_some() { stamp.size } else { u64::MAX };
+        limits.map_or(Ok(()), |limits| limits.file(&stamp))?;
         if let Some((known, digest)) = self.lock().get(path)
             && *known == stamp
         {
             return Ok((stamp, *digest));
         }
         let began = now();
-        let digest = hash_file(path)?;
+        let digest = hash_file(path, most)?;
         let after = self::stamp(path)?;
         if after != stamp {
             return Err(io::Error::other("changed while it was read"));
@@ -178,8 +247,13 @@ impl Files {
     }
 
     /// Names in order, each with what is behind it. Symlinks to directories are not followed into loops: 32 levels at most.
-    fn directory(&self, path: &Path, depth: u32, walk: &mut Walk) -> io::Result<Digest> {
-        let mut names: Vec<_> = std::fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.file_name())).collect::<Result<_, _>>()?;
+    fn directory(&self, path: &Path, depth: u32, walk: &mut Walk<'_, '_>) -> io::Result<Digest> {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(path)? {
+            let name = entry?.file_name();
+            walk.limits.as_deref_mut().map_or(Ok(()), |limits| limits.entry(&path.join(&name)))?;
+            names.push(name);
+        }
         names.sort();
         let mut encoder = Encoder::new("kache.directory.v1");
         for name in names {
@@ -191,7 +265,7 @@ impl Files {
             walk.left = walk.left.checked_sub(1).ok_or_else(|| io::Error::other(format!("more than {MAX_DECLARED} files")))?;
             encoder.field("name", name.as_encoded_bytes());
             match found {
-                Some(Found::File(stamp)) => encoder.field("file", self.file(&child, stamp)?.1.as_bytes()),
+                Some(Found::File(stamp)) => encoder.field("file", self.file(&child, stamp, walk.limits.as_deref_mut())?.1.as_bytes()),
                 Some(Found::Directory(_)) if depth < 32 => encoder.field("directory", self.directory(&child, depth + 1, walk)?.as_bytes()),
                 _ => encoder.field("other", b""),
             };
@@ -204,10 +278,11 @@ impl Files {
     }
 }
 
-/// SHA-256 of a file's bytes, streamed.
-fn hash_file(path: &Path) -> io::Result<Digest> {
+/// SHA-256 of a file's bytes, streamed; an error if there are more than `most`.
+fn hash_file(path: &Path, most: u64) -> io::Result<Digest> {
     use sha2::Digest as _;
     let mut file = std::fs::File::open(path)?;
+    let mut left = most;
     let mut hasher = sha2::Sha256::new();
     let mut buffer = vec![0; 256 * 1024];
     loop {
@@ -215,6 +290,7 @@ fn hash_file(path: &Path) -> io::Result<Digest> {
         if n == 0 {
             return Ok(Digest::from_bytes(hasher.finalize().into()));
         }
+        left = left.checked_sub(n as u64).ok_or_else(|| io::Error::other("more than it is said to hold"))?;
         hasher.update(&buffer[..n]);
     }
 }

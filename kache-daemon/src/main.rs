@@ -15,6 +15,7 @@ mod cargos;
 mod config_watch;
 mod conversation;
 mod engine;
+mod fence;
 mod files;
 mod housekeeping;
 mod http;

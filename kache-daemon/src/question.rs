@@ -249,7 +249,8 @@ fn bundled_linkers(toolchain: &Toolchain, compile: &Compile, cwd: &Path) -> Opti
     dir.is_dir().then_some(dir)
 }
 
-fn package_dir<'a>(env: &'a Env, cwd: &'a Path) -> &'a Path {
+/// The directory of the package that is compiled.
+pub(crate) fn package_dir<'a>(env: &'a Env, cwd: &'a Path) -> &'a Path {
     env.get("CARGO_MANIFEST_DIR").map_or(cwd, Path::new)
 }
 

@@ -1,6 +1,6 @@
 //! Puts an artifact into a target directory.
 //!
-//! Promise: all outputs or none become visible, each by a rename over whatever was there; the dep-info speaks of this checkout; every
+//! Promise: nothing is put anywhere but what the compile itself would have left there; all outputs or none become visible, each by a rename over whatever was there; the dep-info speaks of this checkout; every
 //! file looks as if rustc had just made it (see [`kache_store::Placement`] for whose mtime that concerns).
 //!
 //! A file that stands there already with the right bytes and under no other name is stamped and nothing is moved: `touch`ed sources and branches
@@ -12,9 +12,9 @@ use crate::question::{Interface, Question};
 use crate::sources::Contents;
 use crate::spawn;
 use kache_journal::Moved;
-use kache_model::{Artifact, Digest, FileStamp, Role, Spelling};
+use kache_model::{Artifact, ArtifactKey, Digest, FileStamp, Role, Spelling};
 use kache_proto::Reply;
-use kache_rustc::dep_info;
+use kache_rustc::{Unexpected, dep_info};
 use kache_store::{Held, PlaceError, PlacedHow, Placement, Staged};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, utimensat};
 use std::fs::{self, OpenOptions, Permissions};
@@ -31,12 +31,19 @@ pub(crate) enum RestoreError {
     Place(#[from] PlaceError),
     #[error("{path}: {source}")]
     Write { path: PathBuf, source: io::Error },
+    /// It isn't what such a compile leaves.
+    #[error(transparent)]
+    Unexpected(#[from] Unexpected),
 }
 
 impl Engine {
     /// Restores `held` for `question`; returns the answer for the shim and what was moved.
     pub(crate) fn restore(&self, question: &Question, contents: Contents, held: &Held) -> Result<(Reply, Moved), RestoreError> {
         let artifact = held.artifact();
+        if artifact.content != contents.content {
+            return Err(Unexpected::Other.into());
+        }
+        self.accepts(question, artifact)?;
         let dir = question.out_dir();
         let mut restored = Moved::default();
         {
@@ -48,6 +55,25 @@ impl Engine {
             self.put(question, contents, held, &dir, &mut restored)?;
         }
         Ok((replay(question, artifact), restored))
+    }
+
+    /// Whether `artifact` is one that the compile of `question` could have left, whoever says so.
+    pub(crate) fn accepts(&self, question: &Question, artifact: &Artifact) -> Result<(), Unexpected> {
+        if artifact.unit != question.unit {
+            return Err(Unexpected::Other);
+        }
+        question.compile.accepts(artifact, || self.is_closed(question))
+    }
+
+    /// An artifact that isn't what it is stored as goes, and the bucket's copy is replaced when the unit has been compiled.
+    pub(crate) fn refuse(&self, key: &ArtifactKey, why: &Unexpected) {
+        tracing::warn!(%key, %why, "an artifact is refused");
+        if let Err(error) = self.store.evict(key) {
+            tracing::warn!(%key, %error, "eviction");
+        }
+        if let Some(bucket) = self.opened_bucket() {
+            bucket.was_refused(*key, &why.to_string());
+        }
     }
 
     fn put(&self, question: &Question, contents: Contents, held: &Held, dir: &Path, restored: &mut Moved) -> Result<(), RestoreError> {

@@ -2,24 +2,28 @@
 //!
 //! Two sides of one coin: [`Engine::read`] asks "which key do these names have now?" for a lookup, [`Engine::observed`] asks "what did this
 //! compile read?" from its dep-info. Only the second decides what is stored. Promise of the second: no input that it names has changed
-//! since the question came, nor a link or a directory on the way to one, so what rustc read is what was digested.
+//! since the question came, nor a link or a directory on the way to one, so what rustc read is what was digested. Promise of the first: of a set that
+//! the bucket told nothing is looked at but what [`crate::fence`] lets through.
 //!
 //! What no dep-info tells, and nobody else does: files that `global_asm!(".incbin …")` reads (Cargo doesn't see them change either),
 //! dynamic libraries that only `#[link]` names and no `-L` leads to (of those the linker's identity is all that is keyed), and those in a
 //! `#[link]` that a proc macro makes.
 
 use crate::engine::Engine;
-use crate::files;
+use crate::fence::Fence;
+use crate::files::{self, Limits};
 use crate::natives::names_of;
 use crate::question::Question;
 use crate::untracked::{self, Script};
 use crate::ways::Ways;
-use kache_model::{ContentKey, Digest, InputSet, InputVar, Keying, Linked, Mentions, NotStoredReason, PortablePath, Rooted};
+use kache_model::bounds::{self, Beyond};
+use kache_model::{ContentKey, Digest, InputSet, InputVar, Keying, Linked, Mentions, NotStoredReason, PortablePath, Rooted, Witness};
 use kache_rustc::{Source, dep_info::DepInfo, licence};
+use kache_store::KnownSet;
 use memchr::memmem;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Why a compile can't be stored. Not an error: rustc's result stands.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +100,9 @@ pub(crate) struct Observed {
     pub(crate) linked: Linked,
 }
 
+/// Digests and values of what a set names, in its order.
+type Seen = (Vec<Digest>, Vec<Option<String>>);
+
 /// An input set with what it names now.
 #[derive(Clone, Debug)]
 pub(crate) struct Read {
@@ -124,18 +131,32 @@ impl Contents {
 }
 
 impl Engine {
-    /// The content key of `question` under `set` as things are now. `None` if the set doesn't apply: a file is gone or unreadable, or
-    /// something exists that must not.
-    pub(crate) fn read(&self, question: &Question, set: InputSet) -> Option<Read> {
+    /// The content key of `question` under a set as things are now. `None` if the set doesn't apply: a file is gone or unreadable, or
+    /// something exists that must not; or if the bucket had it name what it has no business with.
+    pub(crate) fn read(&self, question: &Question, known: KnownSet) -> Option<Read> {
+        let KnownSet { set, witness } = known;
+        let read = match witness {
+            Witness::Own => self.contents(question, &set, None),
+            Witness::Bucket => self.contents_within(question, &set).unwrap_or_else(|beyond| {
+                self.leave_alone(question, &set, beyond);
+                None
+            }),
+        };
+        let (digests, values) = read?;
+        let contents = Contents::derive(question, &set, &digests, &values);
+        Some(Read { set, digests, values, contents })
+    }
+
+    /// Digests and values of what the set names.
+    fn contents(&self, question: &Question, set: &InputSet, mut limits: Option<&mut Limits<'_>>) -> Option<Seen> {
         let mut digests = Vec::with_capacity(set.files.len());
         for file in &set.files {
-            let path = question.roots.to_local(file)?;
-            let local = question.absolute(path.as_ref());
-            // A set may come from the bucket: it must not have us read a whole disk.
-            if path == file.0 && Path::new(&file.0).is_absolute() && local.is_dir() {
-                return None;
-            }
-            digests.push(self.files.digest(&local).ok()??.1);
+            let local = question.absolute(question.roots.to_local(file)?.as_ref());
+            let found = match limits.as_deref_mut() {
+                None => self.files.digest(&local),
+                Some(limits) => self.files.digest_within(&local, limits),
+            };
+            digests.push(found.ok()??.1);
         }
         for name in &set.absent {
             let path = question.roots.to_local(name)?;
@@ -143,9 +164,48 @@ impl Engine {
                 return None;
             }
         }
-        let values = values(question, &set).ok()?;
-        let contents = Contents::derive(question, &set, &digests, &values);
-        Some(Read { set, digests, values, contents })
+        Some((digests, values(question, set).ok()?))
+    }
+
+    /// The same for a set that the bucket told: an error if it names what an honest one doesn't, before anything of that is looked at.
+    fn contents_within(&self, question: &Question, set: &InputSet) -> Result<Option<Seen>, Beyond> {
+        let fence = Fence::around(question);
+        fence.check(question, set)?;
+        self.check_secrets(question, set)?;
+        let mut limits = Limits::new(&fence);
+        let seen = self.contents(question, set, Some(&mut limits));
+        limits.beyond().map_or(Ok(seen), Err)
+    }
+
+    /// A variable that looks like a secret counts only if a compile of this unit was seen here to read it.
+    fn check_secrets(&self, question: &Question, set: &InputSet) -> Result<(), Beyond> {
+        let secret = |var: &&InputVar| bounds::looks_secret(&var.name, question.env.get(&var.name));
+        let mut secrets = set.vars.iter().filter(secret).peekable();
+        if secrets.peek().is_none() {
+            return Ok(());
+        }
+        let known = self.store.known_sets(&question.unit).unwrap_or_default();
+        let own: Vec<InputSet> = known.into_iter().filter(|known| known.witness == Witness::Own).map(|known| known.set).collect();
+        let seen = |var: &InputVar| own.iter().flat_map(|set| &set.vars).any(|known| known.name == var.name);
+        secrets.find(|var| !seen(var)).map_or(Ok(()), |var| Err(Beyond::Secret(var.name.clone())))
+    }
+
+    /// The set is never looked at again; but one that names a secret is, once a compile here was seen to read that.
+    fn leave_alone(&self, question: &Question, set: &InputSet, beyond: Beyond) {
+        tracing::warn!(krate = %question.compile.crate_name, unit = %question.unit, %beyond, "an input set from the bucket is left alone");
+        if let Some(bucket) = self.opened_bucket() {
+            bucket.oddities().set_left_alone(&beyond);
+        }
+        if !matches!(beyond, Beyond::Secret(_))
+            && let Err(error) = self.store.disown_set(&question.unit, set)
+        {
+            tracing::warn!(%error, "input set");
+        }
+    }
+
+    /// Whether other machines would look at what this set names: if not, its artifact is of no use to them.
+    pub(crate) fn may_travel(&self, question: &Question, set: &InputSet) -> Result<(), Beyond> {
+        Fence::around(question).check(question, set)
     }
 
     /// What the compile of `question` read, from the dep-info that it wrote; for one without dep-info, its source alone.

@@ -163,12 +163,13 @@ pub fn open_read(path: &CStr) -> Result<i32> {
     Ok(fd as i32)
 }
 
-/// Makes the file, if it isn't there, and sets its times to now. Follows no symlink.
+/// Makes the file, if it isn't there, and sets its times to now. Follows no symlink, and doesn't wait for a fifo's other end.
 pub fn touch(path: &CStr) {
     const O_WRONLY: usize = 0o1;
     const O_CREAT: usize = 0o100;
+    const O_NONBLOCK: usize = 0o4_000;
     const O_NOFOLLOW: usize = if cfg!(target_arch = "aarch64") { 0o100_000 } else { 0o400_000 };
-    let flags = O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC;
+    let flags = O_WRONLY | O_CREAT | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC;
     // SAFETY: a terminated string.
     if let Ok(fd) = unsafe { call(number::OPENAT, [AT_FDCWD, path.as_ptr() as usize, flags, 0o600, 0, 0]) } {
         // SAFETY: the times' pointer may be null and then means now, as may the path's, which then means the descriptor.
@@ -181,16 +182,33 @@ pub fn touch(path: &CStr) {
 pub struct Stat {
     pub device: u64,
     pub inode: u64,
+    pub is_file: bool,
+    pub owner: u32,
     pub modified_secs: i64,
 }
 
 /// Follows symlinks.
 pub fn stat(path: &CStr) -> Result<Stat> {
-    // Larger than the kernel's structure; both architectures have these three fields at the same places.
+    stat_with(path, 0)
+}
+
+/// The same of a symlink itself.
+pub fn stat_link(path: &CStr) -> Result<Stat> {
+    const AT_SYMLINK_NOFOLLOW: usize = 0x100;
+    stat_with(path, AT_SYMLINK_NOFOLLOW)
+}
+
+fn stat_with(path: &CStr, flags: usize) -> Result<Stat> {
+    const S_IFMT: u64 = 0o170_000;
+    const S_IFREG: u64 = 0o100_000;
+    // Larger than the kernel's structure. Device, inode and times are at the same places on both architectures. In between x86-64 has 64 bits of
+    // links, then mode and owner of 32 bits each; aarch64 has mode, links and owner, all of 32 bits.
     let mut buffer = [0_u64; 32];
     // SAFETY: a terminated string, and room for the structure.
-    unsafe { call(number::NEWFSTATAT, [AT_FDCWD, path.as_ptr() as usize, buffer.as_mut_ptr() as usize, 0, 0, 0]) }?;
-    Ok(Stat { device: buffer[0], inode: buffer[1], modified_secs: buffer[11] as i64 })
+    unsafe { call(number::NEWFSTATAT, [AT_FDCWD, path.as_ptr() as usize, buffer.as_mut_ptr() as usize, flags, 0, 0]) }?;
+    let (mode, owner) = if cfg!(target_arch = "aarch64") { (buffer[2], buffer[3]) } else { (buffer[3], buffer[3] >> 32) };
+    let is_file = mode & S_IFMT == S_IFREG;
+    Ok(Stat { device: buffer[0], inode: buffer[1], is_file, owner: owner as u32, modified_secs: buffer[11] as i64 })
 }
 
 /// The working directory.

@@ -204,11 +204,14 @@ impl Path {
         terminated(&self.bytes)
     }
 
-    /// A time in the future says nothing.
+    /// A time in the future says nothing, and neither does what another user may have left there.
     fn is_known_hung(&self) -> bool {
-        let Some(Ok(marker)) = self.marker().map(sys::stat) else {
+        let Some(Ok(marker)) = self.marker().map(sys::stat_link) else {
             return false;
         };
+        if !marker.is_file || !sys::user().is_ok_and(|own| wire::trusts(marker.owner, own)) {
+            return false;
+        }
         let age = sys::now_secs().and_then(|now| now.checked_sub(marker.modified_secs));
         age.is_some_and(|age| (0..wire::HUNG_SECS.cast_signed()).contains(&age))
     }

@@ -2,7 +2,7 @@
 
 use crate::daemon::Daemon;
 use kache_model::artifact::DepInfoText;
-use kache_model::{Artifact, ArtifactKey, BlobId, Digest, Mentions, Output, PortablePath, Role, UnitInputs};
+use kache_model::{Artifact, ArtifactKey, BlobId, Digest, Mentions, Output, PortablePath, Role, UnitInputs, Witness};
 use kache_store::{Options, Publication, Store};
 use std::path::Path;
 use std::time::Instant;
@@ -84,5 +84,5 @@ fn publication(store: &Store, n: u64) -> anyhow::Result<Publication> {
         linked: Default::default(),
     };
     let key = ArtifactKey(Digest::of(format!("key {n}").as_bytes()));
-    Ok(Publication { key, unit, outline: unit_inputs.outline(), set, artifact, blobs, pending_upload: None })
+    Ok(Publication { key, unit, outline: unit_inputs.outline(), set, witness: Witness::Own, artifact, blobs, pending_upload: None })
 }

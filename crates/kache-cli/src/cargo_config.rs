@@ -94,6 +94,35 @@ pub(crate) fn target_dir(dir: &Path, variable: impl Fn(&str) -> Option<OsString>
     })
 }
 
+/// A variable that a file sets for everything that Cargo starts, the compiler's wrapper among it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Declared {
+    pub(crate) name: String,
+    pub(crate) value: String,
+    /// Counts even where the variable is set already.
+    pub(crate) force: bool,
+    pub(crate) file: PathBuf,
+}
+
+/// What the files' `[env]` says for a build in `dir`, each variable once, as the weightiest file has it; files that can't be read count as silent.
+pub(crate) fn declared(dir: &Path, variable: impl Fn(&str) -> Option<OsString>) -> Vec<Declared> {
+    let mut all: Vec<Declared> = Vec::new();
+    for place in places(dir, variable) {
+        let file = file_in(&place);
+        let Some(document) = read(&file).ok().flatten().and_then(|text| parse(&file, &text).ok()) else { continue };
+        let Some(table) = document.get("env").and_then(|env| env.as_table_like()) else { continue };
+        for (name, item) in table.iter() {
+            let of = |key: &str| item.as_table_like().and_then(|table| table.get(key));
+            let value = item.as_str().or_else(|| of("value")?.as_str()).unwrap_or_default().to_owned();
+            let force = of("force").and_then(|force| force.as_bool()).unwrap_or(false);
+            if !all.iter().any(|known| known.name == name) {
+                all.push(Declared { name: name.to_owned(), value, force, file: file.clone() });
+            }
+        }
+    }
+    all
+}
+
 /// Where Cargo looks for its files, the weightiest first.
 fn places(dir: &Path, variable: impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
     let mut places: Vec<PathBuf> = dir.ancestors().map(|dir| dir.join(".cargo")).collect();
@@ -168,6 +197,19 @@ mod tests {
         assert_eq!(found(&nearest, &[]), pair("inner", "DIR/ws/member/.cargo/config.toml"));
         let old = place(&[both[0], ("ws/.cargo/config", old.as_str())]);
         assert_eq!(found(&old, &[]), pair("old", "DIR/ws/.cargo/config"), "as Cargo does");
+    }
+
+    #[test]
+    fn variables_are_found_in_all_files_as_the_nearest_has_them() {
+        let place = place(&[
+            ("ws/.cargo/config.toml", "[env]\nA = \"near\"\nB = { value = \"b\", force = true, relative = true }\n"),
+            ("home/config.toml", "[env]\nA = \"far\"\n[env.C]\nvalue = \"c\"\n"),
+            (".cargo/config.toml", "[env"),
+        ]);
+        let home = place.path().join("home");
+        let found = declared(&place.path().join("ws/member"), |name| (name == "CARGO_HOME").then(|| home.clone().into()));
+        let found: Vec<_> = found.iter().map(|found| (&*found.name, &*found.value, found.force, found.file.starts_with(&home))).collect();
+        assert_eq!(found, [("A", "near", false, false), ("B", "b", true, false), ("C", "c", false, true)]);
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! The only place that writes to stdout and stderr. Colours go to terminals that want them (`NO_COLOR`, `CLICOLOR` heeded); a reader that has gone
-//! away is no error.
+//! away is no error. What is shown may be others' words (a bucket's, a server's): nothing else that a terminal would obey gets through.
 
 use crate::error::Error;
 use anstyle::{AnsiColor, Style};
 use kache_journal::Trouble;
+use kache_model::terminal::tame;
 use std::fmt;
 use std::io::Write as _;
 
@@ -16,17 +17,17 @@ const YELLOW: Style = AnsiColor::Yellow.on_default().bold();
 
 /// An answer.
 pub(crate) fn answer(text: impl fmt::Display) {
-    let _ = try_answer(text);
+    let _ = try_answer(tame(&text.to_string()));
 }
 
-/// One of many answers: whoever gives them has to know when nobody reads any more.
+/// One of many answers, as it is: whoever gives them has to know when nobody reads any more.
 pub(crate) fn try_answer(text: impl fmt::Display) -> std::io::Result<()> {
     writeln!(anstream::stdout(), "{text}")
 }
 
 /// Something beside the answer.
 pub(crate) fn note(text: impl fmt::Display) {
-    let _ = writeln!(anstream::stderr(), "{BOLD}kache:{BOLD:#} {text}");
+    let _ = writeln!(anstream::stderr(), "{BOLD}kache:{BOLD:#} {}", tame(&text.to_string()));
 }
 
 /// Something that is answered on the same line.
@@ -36,17 +37,17 @@ pub(crate) fn question(text: impl fmt::Display) {
 
 /// Something that an operator should look at; the work goes on.
 pub(crate) fn warning(text: impl fmt::Display) {
-    let _ = writeln!(anstream::stderr(), "{YELLOW}kache: warning:{YELLOW:#} {text}");
+    let _ = writeln!(anstream::stderr(), "{YELLOW}kache: warning:{YELLOW:#} {}", tame(&text.to_string()));
 }
 
 /// A line that another program wrote to its stderr.
 pub(crate) fn foreign(line: impl fmt::Display) {
-    let _ = writeln!(anstream::stderr(), "{line}");
+    let _ = writeln!(anstream::stderr(), "{}", tame(&line.to_string()));
 }
 
 /// Why it ends here.
 pub(crate) fn error(error: &Error) {
-    let _ = writeln!(anstream::stderr(), "{RED}kache: error:{RED:#} {error}");
+    let _ = writeln!(anstream::stderr(), "{RED}kache: error:{RED:#} {}", tame(&error.to_string()));
 }
 
 /// What is wrong and what to do, on one line.

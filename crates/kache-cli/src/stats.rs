@@ -68,6 +68,11 @@ pub(crate) struct Remote {
     pub(crate) queued_uploads: u64,
     pub(crate) breaker: BTreeMap<String, String>,
     pub(crate) credential_source: String,
+    /// Older daemons don't say.
+    #[serde(default)]
+    pub(crate) ignored_input_sets: u64,
+    #[serde(default)]
+    pub(crate) refused_artifacts: u64,
 }
 
 /// Time spent in the daemon, microseconds.

@@ -47,6 +47,16 @@ pub struct InputSet {
     pub noisy: bool,
 }
 
+/// Who says that a compile reads these names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Witness {
+    /// A compile on this machine was seen to.
+    Own,
+    /// The bucket says so: whoever may write there may have it name anything. See [`crate::bounds`].
+    Bucket,
+}
+
 impl InputSet {
     /// Names the set.
     pub fn id(&self) -> Digest {

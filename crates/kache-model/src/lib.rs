@@ -5,17 +5,19 @@
 //! a call can end as stands in one table ([`outcome`]).
 
 pub mod artifact;
+pub mod bounds;
 pub mod digest;
 pub mod inputs;
 pub mod outcome;
 pub mod outline;
 pub mod roots;
 pub mod stat;
+pub mod terminal;
 pub mod unit;
 
 pub use artifact::{Artifact, Linked, Mentions, Output, Role};
 pub use digest::{ArtifactKey, BlobId, ContentKey, Digest, Encoder, ParseDigestError, UnitKey};
-pub use inputs::{InputSet, InputVar, Keying, PortablePath, Rooted};
+pub use inputs::{InputSet, InputVar, Keying, PortablePath, Rooted, Witness};
 pub use outcome::{Bypass, BypassReason, NotStoredReason, Outcome};
 pub use outline::UnitOutline;
 pub use roots::{MAX_BASES, Root, RootKind, Roots, Spelling};

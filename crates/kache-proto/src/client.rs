@@ -13,7 +13,7 @@ use interprocess::local_socket::{ConnectOptions, GenericFilePath, Stream, ToFsNa
 use std::fs;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -177,18 +177,20 @@ impl HungMarker {
         Self(hung_marker(socket))
     }
 
-    /// Whether the daemon was found hung within the last [`wire::HUNG_SECS`]. A time in the future says nothing.
+    /// Whether the daemon was found hung within the last [`wire::HUNG_SECS`]. A time in the future says nothing, and neither does what another user
+    /// may have left there.
     pub fn is_fresh(&self) -> bool {
-        let Ok(modified) = fs::metadata(&self.0).and_then(|metadata| metadata.modified()) else {
-            return false;
-        };
+        let Ok(marker) = fs::symlink_metadata(&self.0) else { return false };
+        let trusted = marker.is_file() && wire::trusts(marker.uid(), rustix::process::geteuid().as_raw());
+        let Some(modified) = marker.modified().ok().filter(|_| trusted) else { return false };
         SystemTime::now().duration_since(modified).is_ok_and(|age| age < Duration::from_secs(wire::HUNG_SECS))
     }
 
-    /// Notes it, from now on. Failing to is no trouble: the next invocation waits, too.
+    /// Notes it, from now on. Failing to is no trouble: the next invocation waits, too. Follows no symlink, doesn't wait for a fifo's other end, and
+    /// writes nothing into what is there.
     pub fn set(&self) {
-        let nofollow = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
-        let file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).custom_flags(nofollow).open(&self.0);
+        let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits().cast_signed();
+        let file = fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).custom_flags(flags).open(&self.0);
         if let Ok(file) = file {
             let now = rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
             let _ = rustix::fs::futimens(&file, &rustix::fs::Timestamps { last_access: now, last_modification: now });

@@ -2,14 +2,16 @@
 //!
 //! Promise: a [`Descriptor`] that [`Descriptor::read`] gives away answers the question that was asked ([`Asked`]): key, package and contents agree
 //! with each other, its file names are plain and unique, its sizes are below the [`Limits`], and it is a result that may travel between
-//! machines (not bound to paths, not made by continuing an incremental session). The bytes of the outputs are checked by
+//! machines (not bound to paths, not made by continuing an incremental session), which names nothing that no build has to do with
+//! ([`kache_model::bounds`]) and says nothing that a terminal would obey ([`kache_model::terminal`]). Whether its outputs are those that a compile
+//! expects can only be told by whoever knows the compile. The bytes of the outputs are checked by
 //! [`unpack`](crate::unpack). Unknown fields are ignored, so that a later version may say more; an unknown `format` is refused.
 
 use crate::error::{ErrorKind, RemoteError};
 use crate::name::{ObjectName, PackageName};
 use crate::text;
 use kache_model::artifact::DepInfoText;
-use kache_model::{Artifact, ArtifactKey, ContentKey, InputSet, Linked, Mentions, Output, Roots, UnitKey, UnitOutline};
+use kache_model::{Artifact, ArtifactKey, ContentKey, InputSet, Linked, Mentions, Output, Roots, UnitKey, UnitOutline, bounds, terminal};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 
@@ -58,6 +60,8 @@ pub struct Limits {
     pub outputs: usize,
 }
 
+const UNLIMITED: Limits = Limits { unpacked_bytes: u64::MAX, descriptor_bytes: u64::MAX, outputs: usize::MAX };
+
 impl Default for Limits {
     /// 4 GiB in 64 files, described in 16 MiB.
     fn default() -> Self {
@@ -71,7 +75,7 @@ impl Descriptor {
     /// # Errors
     /// [`ErrorKind::Corrupt`] if this result must not travel; see the module.
     pub fn write(&self) -> Result<Vec<u8>, RemoteError> {
-        self.check(&Limits { unpacked_bytes: u64::MAX, descriptor_bytes: u64::MAX, outputs: usize::MAX })?;
+        self.check(&UNLIMITED)?;
         serde_json::to_vec(&DescriptorJson::from(self)).map_err(|error| corrupt(format!("artifact.json can't be written: {error}")))
     }
 
@@ -110,7 +114,31 @@ impl Descriptor {
         if artifact.continued_session {
             return Err(corrupt(format!("{key} comes from a continued incremental session")));
         }
+        check_names(artifact, set)?;
+        check_text(artifact)?;
         check_outputs(artifact, limits)
+    }
+
+    /// Whether others would take it, as far as can be told here.
+    pub fn may_travel(&self) -> bool {
+        self.check(&UNLIMITED).is_ok()
+    }
+}
+
+fn check_names(artifact: &Artifact, set: &InputSet) -> Result<(), RemoteError> {
+    let unsafe_names = |text: String| RemoteError::new(ErrorKind::UnsafeNames, text);
+    bounds::check(set).map_err(|beyond| unsafe_names(format!("its input set is left alone: {beyond}")))?;
+    match artifact.linked.names.iter().chain([&artifact.crate_name]).find(|name| !is_plain(name)) {
+        Some(name) => Err(unsafe_names(format!("it names a crate or a library {:?}", name.chars().take(80).collect::<String>()))),
+        None => Ok(()),
+    }
+}
+
+fn check_text(artifact: &Artifact) -> Result<(), RemoteError> {
+    let streams = [("standard output", &artifact.stdout), ("standard error", &artifact.stderr)];
+    match streams.into_iter().find(|(_, text)| !terminal::is_harmless(text)) {
+        Some((name, _)) => Err(RemoteError::new(ErrorKind::UnsafeText, format!("its {name} holds control sequences other than colours"))),
+        None => Ok(()),
     }
 }
 
@@ -134,7 +162,7 @@ fn check_outputs(artifact: &Artifact, limits: &Limits) -> Result<(), RemoteError
 
 /// Whether `name` is a file name and nothing more.
 fn is_plain(name: &str) -> bool {
-    !["", ".", ".."].contains(&name) && name.len() <= MAX_NAME && !name.contains(['/', '\0', '\\'])
+    !["", ".", ".."].contains(&name) && name.len() <= MAX_NAME && !name.contains(['/', '\\']) && !name.contains(char::is_control)
 }
 
 /// Refuses JSON without the `format` that is `known`.

@@ -3,6 +3,8 @@
 //! An object that isn't there is never in here: that is `Ok(None)`. No message holds a secret: what a server says about a refused
 //! request is cut down to its code and its sentence.
 
+use kache_model::terminal;
+use std::borrow::Cow;
 use std::fmt;
 
 /// A request that failed, or bytes that were refused.
@@ -79,6 +81,12 @@ kinds! {
     TooLarge = "too_large",
     /// A sound object that stands under another's name.
     WrongKey = "wrong_key",
+    /// An artifact whose outputs aren't those that were asked for.
+    UnexpectedOutputs = "unexpected_outputs",
+    /// Messages or names that a terminal would obey.
+    UnsafeText = "unsafe_text",
+    /// An input set that names what no build has to do with.
+    UnsafeNames = "unsafe_names",
     /// The local disk refused.
     Disk = "disk",
     /// A write to a remote that is for reading.
@@ -97,7 +105,12 @@ impl ErrorKind {
 
     /// Whether it says that an object's bytes are no good, however often they are fetched. Storing the object anew mends it.
     pub const fn is_about_bytes(self) -> bool {
-        matches!(self, Self::Corrupt | Self::DigestMismatch | Self::TooLarge | Self::WrongKey)
+        matches!(self, Self::Corrupt | Self::DigestMismatch | Self::TooLarge | Self::WrongKey) || self.is_odd()
+    }
+
+    /// Whether it says that an object is sound and holds what no kache would have stored.
+    pub const fn is_odd(self) -> bool {
+        matches!(self, Self::UnexpectedOutputs | Self::UnsafeText | Self::UnsafeNames)
     }
 
     /// Whether it says that the remote as a whole is in trouble. A server that throttles is alive: the limit deals with that.
@@ -107,9 +120,14 @@ impl ErrorKind {
 }
 
 impl RemoteError {
-    /// An error about something that [`Self::at`] or a caller names.
+    /// An error about something that [`Self::at`] or a caller names. What it says may be a server's words, and is shown on terminals.
     pub fn new(kind: ErrorKind, detail: impl Into<String>) -> Self {
-        Self { kind, cause: None, subject: String::new(), detail: detail.into(), counted: false }
+        let detail = detail.into();
+        let detail = match terminal::tame(&detail) {
+            Cow::Borrowed(_) => detail,
+            Cow::Owned(tamed) => tamed,
+        };
+        Self { kind, cause: None, subject: String::new(), detail, counted: false }
     }
 
     /// Says what was being done to what (`GET https://…/…`), unless it says so already.
@@ -172,6 +190,11 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), ErrorKind::ALL.len());
+    }
+
+    #[test]
+    fn what_a_server_says_does_nothing_to_a_terminal() {
+        assert_eq!(RemoteError::new(ErrorKind::Server, "no\u{1b}]0;x\u{7}").to_string(), "no\\u001b]0;x\\u0007");
     }
 
     #[test]

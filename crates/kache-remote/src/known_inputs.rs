@@ -1,11 +1,12 @@
 //! `_inputs/{package}/{unit}.json`: which input sets a unit is known to have, so that a machine that never compiled it can ask for its artifact.
 //!
 //! Written without a lock: two machines that write at once may lose one's addition, which costs a miss and no more. A set is a hint: it
-//! holds names of files, and what is found through it is checked by its key.
+//! holds names of files, and what is found through it is checked by its key. Whoever looks at what it names minds [`kache_model::bounds`]; sets that
+//! nobody may look at aren't passed on.
 
 use crate::descriptor::{check_format, corrupt, too_large};
 use crate::error::{ErrorKind, RemoteError};
-use kache_model::{InputSet, UnitKey};
+use kache_model::{InputSet, UnitKey, bounds};
 use serde::{Deserialize, Serialize};
 
 /// Input sets kept per unit.
@@ -34,7 +35,7 @@ impl KnownInputs {
     /// The first of `sets` that may travel, newest first.
     pub fn new(unit: UnitKey, sets: impl IntoIterator<Item = InputSet>) -> Self {
         let mut known = Self { unit, sets: Vec::new() };
-        known.append(sets);
+        known.append(sets, |set| bounds::check(set).is_ok());
         known
     }
 
@@ -59,7 +60,7 @@ impl KnownInputs {
         if self.sets.iter().all(|set| older.sets.contains(set)) {
             return older.clone();
         }
-        self.append(older.sets.iter().cloned());
+        self.append(older.sets.iter().cloned(), |set| bounds::check(set).is_ok());
         self
     }
 
@@ -85,12 +86,15 @@ impl KnownInputs {
         if parsed.unit != *unit {
             return Err(RemoteError::new(ErrorKind::WrongKey, format!("these are the inputs of {}, not of {unit}", parsed.unit)));
         }
-        Ok(Self::new(parsed.unit, parsed.sets))
+        // What names too much is for the reader to refuse, and to count.
+        let mut known = Self { unit: parsed.unit, sets: Vec::new() };
+        known.append(parsed.sets, |_| true);
+        Ok(known)
     }
 
-    fn append(&mut self, sets: impl IntoIterator<Item = InputSet>) {
+    fn append(&mut self, sets: impl IntoIterator<Item = InputSet>, may: impl Fn(&InputSet) -> bool) {
         for set in sets {
-            if self.sets.len() < MAX_SETS && !set.bound && !self.sets.contains(&set) {
+            if self.sets.len() < MAX_SETS && !set.bound && !self.sets.contains(&set) && may(&set) {
                 self.sets.push(set);
             }
         }
@@ -107,7 +111,7 @@ mod tests {
     }
 
     fn set(name: &str) -> InputSet {
-        InputSet { files: vec![PortablePath(name.into())], ..InputSet::default() }
+        InputSet { files: vec![PortablePath(format!("/{name}"))], ..InputSet::default() }
     }
 
     fn known(names: &[&str]) -> KnownInputs {
@@ -122,6 +126,15 @@ mod tests {
         assert_eq!(full.sets().len(), MAX_SETS);
         assert_eq!(known(&["0"]).merge(&full), known(&["0", "1", "2", "3", "4", "5", "6", "7"]));
         assert_eq!(known(&["5"]).merge(&full), full, "nothing new, nothing to write");
+    }
+
+    #[test]
+    fn what_names_too_much_is_read_and_not_passed_on() {
+        let json = KnownInputsJson { format: FORMAT, unit: unit(), sets: vec![set("proc/self/pagemap"), set("a")] };
+        let theirs = KnownInputs::read(&serde_json::to_vec(&json).unwrap(), &unit()).unwrap();
+        assert_eq!(theirs.sets(), json.sets);
+        assert_eq!(known(&["b"]).merge(&theirs), known(&["b", "a"]));
+        assert_eq!(known(&["b", "proc/self/pagemap"]), known(&["b"]));
     }
 
     #[test]

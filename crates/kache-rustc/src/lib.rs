@@ -6,10 +6,12 @@
 //! - [`dep_info`] reads the `.d` file: the true input set.
 //! - [`build_script`] reads what a build script told Cargo; [`spelled_in_sources`] says which variables macros can ask for.
 //! - [`licence`] decides whether the sources use a path variable as a mere locator of includes.
+//! - [`Compile::accepts`] tells a stored result that such a compile leaves from any other.
 //! - [`scan`] finds machine-local roots in outputs; [`streams`] looks at what rustc printed.
 //!
 //! An option that isn't in the tables of [`mod@flags`] is never ignored.
 
+mod accept;
 mod argv;
 mod assembly;
 pub mod build_script;
@@ -40,6 +42,7 @@ mod target;
 mod unstable;
 mod wants;
 
+pub use accept::{Unexpected, may_be_executable};
 pub use argv::Argfile;
 pub use assembly::assembly_may_include;
 pub use closed::closed_source;

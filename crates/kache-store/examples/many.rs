@@ -3,7 +3,9 @@
 //! `cargo run --release -p kache-store --example many -- [artifacts] [directory]`; by default 100,000 in a temporary directory.
 
 use kache_model::artifact::DepInfoText;
-use kache_model::{Artifact, ArtifactKey, ContentKey, Digest, InputSet, Mentions, Output, PortablePath, Role, UnitKey, UnitOutline};
+use kache_model::{
+    Artifact, ArtifactKey, ContentKey, Digest, InputSet, Mentions, Output, PortablePath, Role, UnitKey, UnitOutline, Witness,
+};
 use kache_store::{Options, Placement, Publication, Store};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -136,6 +138,7 @@ fn publication(store: &Store, index: usize) -> Result<Publication, Failure> {
             ..UnitOutline::default()
         },
         set: InputSet { files, ..InputSet::default() },
+        witness: Witness::Own,
         artifact: Artifact {
             package: name.clone(),
             crate_name: name.clone(),

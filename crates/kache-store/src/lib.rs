@@ -19,6 +19,7 @@ pub mod private;
 mod probe;
 mod publish;
 mod removals;
+mod sets;
 mod shelf;
 mod stage;
 mod stamp;
@@ -29,13 +30,14 @@ pub use evict::{GcLimit, GcReport};
 pub use memo::OutputRow;
 pub use place::{Placed, PlacedHow, Placement, Staged, temporary_name};
 pub use probe::probe_link;
-pub use publish::{MAX_SETS, Publication};
+pub use publish::Publication;
 pub use removals::RemovedFor;
+pub use sets::{KnownSet, MAX_SETS};
 pub use stage::{Capture, Scratch, StagedBlob};
 pub use stamp::{stamp, stamp_of};
 pub use verify::{Finding, Repair, VerifyProgress, VerifyReport};
 
-use index::{ARTIFACTS, Fault, Index, OUTLINES, PENDING, SETS, decode};
+use index::{ARTIFACTS, Fault, Index, OUTLINES, PENDING, decode};
 use kache_model::{Artifact, ArtifactKey, BlobId, Digest, InputSet, Linked, UnitKey, UnitOutline};
 use keeper::{Keeper, Life};
 use layout::Layout;
@@ -185,15 +187,6 @@ impl Store {
         });
         let thread = keeper::start(&inner).map_err(|source| FileError::new("start a thread for", dir, source))?;
         Ok(Self(inner, Some(thread)))
-    }
-
-    /// The input sets that compiles of `unit` were seen to read, most recently stored or used first, at most [`MAX_SETS`].
-    ///
-    /// # Errors
-    /// What the index said. A damaged row counts as none.
-    pub fn input_sets(&self, unit: &UnitKey) -> Result<Vec<InputSet>, StoreError> {
-        let sets = self.0.read_row(SETS, "input_sets", &unit.0)?;
-        Ok(sets.unwrap_or_default())
     }
 
     /// The input set under which the artifact `key` was stored; `None` if either is gone.

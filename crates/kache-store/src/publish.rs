@@ -9,18 +9,16 @@
 use crate::error::{FileError, StoreError};
 use crate::index::{ARTIFACTS, BLOBS, Fault, OUTLINES, PENDING, SETS, UNITS, USES, decode, encode};
 use crate::layout::create_dir;
+use crate::sets;
 use crate::shelf::{BlobEntry, Entry, Shelf, now_millis};
 use crate::stage::StagedBlob;
 use crate::stamp::mtime_of;
 use crate::{Inner, Store};
-use kache_model::{Artifact, ArtifactKey, BlobId, InputSet, UnitKey, UnitOutline};
+use kache_model::{Artifact, ArtifactKey, BlobId, InputSet, UnitKey, UnitOutline, Witness};
 use redb::{ReadableTable, WriteTransaction};
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
-
-/// Input sets kept per unit.
-pub const MAX_SETS: usize = 8;
 
 /// One artifact with all that makes it findable.
 #[derive(Debug)]
@@ -33,6 +31,8 @@ pub struct Publication {
     pub outline: UnitOutline,
     /// What the compile was seen to read.
     pub set: InputSet,
+    /// Who saw it.
+    pub witness: Witness,
     /// The result.
     pub artifact: Artifact,
     /// The bytes of its outputs; ones that the store has already may be left out.
@@ -55,7 +55,8 @@ impl Store {
     }
 
     /// Adds an input set to a unit that has artifacts, or moves one that it has to the front. Does nothing for other units. It is a hint, so it is
-    /// left with the keeper: a hit doesn't wait for the index, which may be on its way to the disk.
+    /// left with the keeper: a hit doesn't wait for the index, which may be on its way to the disk. Nobody has seen what is only preferred: a new set
+    /// counts as the bucket's.
     pub fn prefer_set(&self, unit: &UnitKey, set: InputSet) {
         self.0.keeper.enqueue(|queue| queue.prefer(*unit, set));
     }
@@ -66,7 +67,7 @@ pub(crate) fn prefer_sets(transaction: &WriteTransaction, preferred: &[(UnitKey,
     let units = transaction.open_table(UNITS)?;
     for (unit, set) in preferred {
         if units.get(unit.0.as_bytes())?.is_some() {
-            put_set(transaction, unit, set)?;
+            sets::put(transaction, unit, set, Witness::Bucket)?;
         }
     }
     Ok(())
@@ -74,7 +75,7 @@ pub(crate) fn prefer_sets(transaction: &WriteTransaction, preferred: &[(UnitKey,
 
 impl Inner {
     fn publish(&self, new: Publication) -> Result<(), StoreError> {
-        let Publication { key, unit, outline, set, artifact, blobs, pending_upload } = new;
+        let Publication { key, unit, outline, set, witness, artifact, blobs, pending_upload } = new;
         let _writer = self.writer();
         let mut ledger = Ledger::default();
         let mut brought = Brought { inner: self, files: Vec::new() };
@@ -108,7 +109,7 @@ impl Inner {
             if outlines.get(unit.0.as_bytes())?.is_none() {
                 outlines.insert(unit.0.as_bytes(), encode(&unit.0, &outline)?.as_slice())?;
             }
-            put_set(transaction, &unit, &set)?;
+            sets::put(transaction, &unit, &set, witness)?;
             Ok(entry)
         })?;
         brought.files.clear();
@@ -241,20 +242,5 @@ pub(crate) fn uncount_unit(transaction: &WriteTransaction, unit: &UnitKey) -> Re
     transaction.open_table(SETS)?.remove(key)?;
     transaction.open_table(OUTLINES)?.remove(key)?;
     units.remove(key)?;
-    Ok(())
-}
-
-/// Puts the set in front of the unit's others.
-fn put_set(transaction: &WriteTransaction, unit: &UnitKey, set: &InputSet) -> Result<(), Fault> {
-    let mut table = transaction.open_table(SETS)?;
-    let row = table.get(unit.0.as_bytes())?.map(|row| row.value().to_vec());
-    let mut sets: Vec<InputSet> = row.and_then(|row| decode("input_sets", &unit.0, &row).ok()).unwrap_or_default();
-    if sets.first() == Some(set) {
-        return Ok(());
-    }
-    sets.retain(|known| known != set);
-    sets.insert(0, set.clone());
-    sets.truncate(MAX_SETS);
-    table.insert(unit.0.as_bytes(), encode(&unit.0, &sets)?.as_slice())?;
     Ok(())
 }

@@ -58,6 +58,12 @@ pub(crate) struct Condition {
     /// Build indexes that are being stored.
     indexes: usize,
     breaker: BreakerStates,
+    /// Input sets that were left alone for what they name.
+    ignored_input_sets: u64,
+    /// Artifacts that were refused for what they hold.
+    refused_artifacts: u64,
+    /// The last of these in words.
+    last_oddity: Option<String>,
     last_error: Option<LastError>,
 }
 
@@ -109,6 +115,7 @@ impl Bucket {
     pub(crate) fn condition(&self) -> Condition {
         let snapshot = self.remote.snapshot();
         let left = self.uploads.left();
+        let (ignored_input_sets, refused_artifacts) = self.oddities.counts();
         let secs = |at: SystemTime| at.elapsed().map_or(0, |age| age.as_secs());
         Condition {
             name: self.whereabouts.bucket.clone(),
@@ -118,6 +125,9 @@ impl Bucket {
             refused_uploads: self.refused_uploads(),
             indexes: self.indexes.left().queued,
             breaker: snapshot.breaker,
+            ignored_input_sets,
+            refused_artifacts,
+            last_oddity: self.oddities.last(),
             last_error: self.remote.counters().last_error().map(|(at, what)| LastError { what, secs_ago: secs(at) }),
         }
     }

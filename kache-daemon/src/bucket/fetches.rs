@@ -1,11 +1,14 @@
 //! Fetches under way: one per artifact, joined by everyone who wants it.
 //!
 //! Promises: at most one GET of an artifact runs at a time; it goes on when nobody waits for it any more, and what arrived and was found to be sound is in
-//! the store before the waiters are woken.
+//! the store before the waiters are woken. What doesn't answer the question that it was fetched for doesn't enter.
 
 use super::{Bucket, remember};
-use kache_model::{ArtifactKey, BlobId, Output};
+use crate::engine::Engine;
+use crate::question::Question;
+use kache_model::{Artifact, ArtifactKey, BlobId, InputSet, Output, Witness};
 use kache_remote::{Asked, Descriptor, ErrorKind, Intake, Limits, Priority, RemoteError, Unpacked, fetch_artifact};
+use kache_rustc::Unexpected;
 use kache_store::{Publication, StagedBlob, Store};
 use std::collections::HashMap;
 use std::io::{self, Read};
@@ -57,20 +60,37 @@ pub(crate) enum Fetched {
 }
 
 /// Why something is fetched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) enum Purpose {
     /// A build waits for it.
-    Demand,
+    Demand(Asker),
     /// A build will probably ask for it.
     Ahead,
     /// Somebody wants to have it here.
     Sync,
 }
 
+/// Whose question an artifact is to answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Asker {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) question: Arc<Question>,
+}
+
+impl Asker {
+    /// Whether it is an answer; what isn't never enters the store. Where nobody asks yet, that is looked at when it is first used.
+    fn accepts(&self, artifact: &Artifact, set: &InputSet) -> Result<(), RemoteError> {
+        let Self { engine, question } = self;
+        let unexpected = |why: Unexpected| RemoteError::new(ErrorKind::UnexpectedOutputs, why.to_string());
+        engine.accepts(question, artifact).map_err(unexpected)?;
+        engine.may_travel(question, set).map_err(|beyond| RemoteError::new(ErrorKind::UnsafeNames, beyond.to_string()))
+    }
+}
+
 impl Purpose {
-    fn priority(self) -> Priority {
+    fn priority(&self) -> Priority {
         match self {
-            Self::Demand => Priority::Demand,
+            Self::Demand(_) => Priority::Demand,
             Self::Ahead | Self::Sync => Priority::Ahead,
         }
     }
@@ -135,6 +155,11 @@ impl Fetches {
         if first || joined { Came::Fetched } else { Came::Local }
     }
 
+    /// Notes that the object in the bucket is no good.
+    pub(crate) fn note_bad(&self, key: ArtifactKey) {
+        remember(&mut self.bad.lock().unwrap_or_else(PoisonError::into_inner), key, ());
+    }
+
     /// Whether the object in the bucket was seen to be no good: only replacing it mends that.
     pub(crate) fn was_bad(&self, key: &ArtifactKey) -> bool {
         self.bad.lock().unwrap_or_else(PoisonError::into_inner).contains_key(key)
@@ -147,9 +172,9 @@ impl Fetches {
     }
 
     /// What was synchronised counts as local from then on.
-    fn note_arrival(&self, key: ArtifactKey, purpose: Purpose) {
+    fn note_arrival(&self, key: ArtifactKey, purpose: &Purpose) {
         let ahead = match purpose {
-            Purpose::Demand => false,
+            Purpose::Demand(_) => false,
             Purpose::Ahead => true,
             Purpose::Sync => return,
         };
@@ -217,35 +242,49 @@ impl Bucket {
         let mut landing = Landing { bucket: Arc::clone(self), key: asked.key, sender, fetched: Fetched::Failed(ErrorKind::Other) };
         self.tasks.spawn(async move {
             let key = asked.key;
-            let fetched = bucket.fetch_now(&asked, purpose.priority(), &progress).await.unwrap_or_else(|error| {
+            let fetched = bucket.fetch_now(&asked, &purpose, &progress).await.unwrap_or_else(|error| {
                 tracing::warn!(%error, "not fetched");
-                if error.kind().is_about_bytes() {
-                    remember(&mut bucket.fetches.bad.lock().unwrap_or_else(PoisonError::into_inner), key, ());
+                if error.kind().is_odd() {
+                    bucket.was_refused(key, error.detail());
+                } else if error.kind().is_about_bytes() {
+                    bucket.fetches.note_bad(key);
                 }
                 Fetched::Failed(error.kind())
             });
             if fetched == Fetched::Arrived {
                 bucket.sizes.note(key, progress.load(Ordering::Relaxed));
-                bucket.fetches.note_arrival(key, purpose);
+                bucket.fetches.note_arrival(key, &purpose);
             }
             landing.land(fetched);
         });
         fetch
     }
 
-    async fn fetch_now(self: &Arc<Self>, asked: &Asked, priority: Priority, progress: &AtomicU64) -> Result<Fetched, RemoteError> {
+    async fn fetch_now(self: &Arc<Self>, asked: &Asked, purpose: &Purpose, progress: &AtomicU64) -> Result<Fetched, RemoteError> {
         let staging = Arc::new(Staging(Arc::clone(&self.store)));
-        let Some(unpacked) = fetch_artifact(&*self.remote, asked, priority, Limits::default(), staging, progress).await? else {
-            return Ok(Fetched::Absent);
+        let fetched = fetch_artifact(&*self.remote, asked, purpose.priority(), Limits::default(), staging, progress).await?;
+        let Some(unpacked) = fetched else { return Ok(Fetched::Absent) };
+        let (bucket, name) = (Arc::clone(self), asked.object_name());
+        let asker = match purpose {
+            Purpose::Demand(asker) => Some(asker.clone()),
+            Purpose::Ahead | Purpose::Sync => None,
         };
-        let bucket = Arc::clone(self);
-        let published = tokio::task::spawn_blocking(move || bucket.publish_fetched(unpacked)).await;
+        let published = tokio::task::spawn_blocking(move || {
+            let Descriptor { artifact, set, .. } = &unpacked.descriptor;
+            asker.map_or(Ok(()), |asker| asker.accepts(artifact, set)).map_err(|mut error| {
+                bucket.remote.counters().note(&mut error);
+                error.at(&name)
+            })?;
+            bucket.publish_fetched(unpacked)
+        })
+        .await;
         published.unwrap_or_else(|error| Err(RemoteError::new(ErrorKind::Other, error.to_string()))).map(|()| Fetched::Arrived)
     }
 
     fn publish_fetched(&self, unpacked: Unpacked<StagedBlob>) -> Result<(), RemoteError> {
         let Unpacked { descriptor: Descriptor { key, artifact, set, outline }, staged } = unpacked;
-        let new = Publication { key, unit: artifact.unit, outline, set, artifact, blobs: staged, pending_upload: None };
+        let new =
+            Publication { key, unit: artifact.unit, outline, set, witness: Witness::Bucket, artifact, blobs: staged, pending_upload: None };
         self.store.publish(new).map_err(|error| {
             let mut error = RemoteError::new(ErrorKind::Disk, format!("{key} can't be stored: {error}"));
             self.remote.counters().note(&mut error);

@@ -19,6 +19,7 @@ mod connect;
 mod fetches;
 mod indexes;
 mod lockfile;
+mod oddities;
 mod queue;
 mod session;
 mod sizes;
@@ -36,14 +37,15 @@ use crate::engine::Engine;
 use crate::question::Question;
 use ahead::Names;
 use check::Whereabouts;
-use fetches::{Fetches, Purpose};
+use fetches::{Asker, Fetches, Purpose};
 use indexes::Indexes;
 use kache_config::{CompressionLevel, RemoteConfig, RemoteMode};
-use kache_model::{Artifact, ArtifactKey};
+use kache_model::{Artifact, ArtifactKey, Witness};
 use kache_proto::Request;
 use kache_remote::{Asked, IndexEntry, PackageName, Priority, Remote, fetch_known_inputs};
 use kache_rustc::Env;
-use kache_store::Store;
+use kache_store::{KnownSet, Store};
+use oddities::Oddities;
 use queue::Left;
 use serde::Serialize;
 use session::{Hints, Scene, Sessions};
@@ -95,6 +97,7 @@ pub(crate) struct Bucket {
     fetches: Fetches,
     uploads: Uploads,
     sizes: Sizes,
+    oddities: Oddities,
     /// The last level that was asked for and is none.
     bad_level: Mutex<Option<String>>,
     /// What runs beside the builds.
@@ -130,6 +133,7 @@ impl Bucket {
             fetches: Fetches::default(),
             uploads: Uploads::default(),
             sizes: Sizes::default(),
+            oddities: Oddities::default(),
             bad_level: Mutex::default(),
             tasks: TaskTracker::new(),
             indexes: Arc::default(),
@@ -206,11 +210,12 @@ impl Bucket {
     pub(crate) async fn look(self: &Arc<Self>, engine: &Arc<Engine>, question: &Arc<Question>, candidates: Vec<ArtifactKey>) {
         let (Some(session), Some(package)) = (&question.session, PackageName::new(&question.compile.package)) else { return };
         let wait = self.settings().wait;
+        let asker = || Asker { engine: Arc::clone(engine), question: Arc::clone(question) };
         let hints = tokio::time::timeout(wait, session.hints()).await.unwrap_or_default();
         for (package, key) in hints.expected.get(&question.unit).into_iter().flatten().take(MAX_KEYS) {
             if !self.store.contains(key) {
                 let asked = Asked { package: package.clone(), key: *key };
-                self.fetch(asked, Purpose::Demand).ended_or_stuck(wait).await;
+                self.fetch(asked, Purpose::Demand(asker())).ended_or_stuck(wait).await;
             }
         }
         let candidates = match hints.expected.contains_key(&question.unit) {
@@ -228,7 +233,7 @@ impl Bucket {
         let mut arrived = false;
         for key in candidates.into_iter().take(MAX_KEYS) {
             let asked = Asked { package: package.clone(), key };
-            arrived = self.fetch(asked, Purpose::Demand).ended_or_stuck(wait).await;
+            arrived = self.fetch(asked, Purpose::Demand(asker())).ended_or_stuck(wait).await;
             if arrived {
                 break;
             }
@@ -252,7 +257,9 @@ impl Bucket {
             }
         };
         let (engine, question) = (Arc::clone(engine), Arc::clone(question));
-        let keys = tokio::task::spawn_blocking(move || engine.keys(&question, known.sets())).await;
+        let told = |set| KnownSet { set, witness: Witness::Bucket };
+        let sets = known.into_sets().into_iter().map(told).collect();
+        let keys = tokio::task::spawn_blocking(move || engine.keys(&question, sets)).await;
         keys.unwrap_or_default()
     }
 
@@ -382,11 +389,31 @@ impl Bucket {
         }
     }
 
+    /// What was found in it that no kache would have put there.
+    pub(crate) fn oddities(&self) -> &Oddities {
+        &self.oddities
+    }
+
+    /// An artifact turned out not to be what a compile leaves: its object is to be replaced.
+    pub(crate) fn was_refused(&self, key: ArtifactKey, why: &str) {
+        self.oddities.artifact_refused(why);
+        self.fetches.note_bad(key);
+    }
+
     /// The numbers.
     pub(crate) fn snapshot(&self) -> Snapshot {
         let (joined_fetches, prefetched, prefetch_used) = self.fetches.counts();
         let queued_uploads = self.uploads.left().queued;
-        Snapshot { remote: self.remote.snapshot(), joined_fetches, prefetched, prefetch_used, queued_uploads }
+        let (ignored_input_sets, refused_artifacts) = self.oddities.counts();
+        Snapshot {
+            remote: self.remote.snapshot(),
+            joined_fetches,
+            prefetched,
+            prefetch_used,
+            queued_uploads,
+            ignored_input_sets,
+            refused_artifacts,
+        }
     }
 }
 
@@ -408,8 +435,8 @@ pub(crate) fn note(level: Option<CompressionLevel>) -> u8 {
 async fn keys_now(engine: &Arc<Engine>, question: &Arc<Question>) -> Vec<ArtifactKey> {
     let (engine, question) = (Arc::clone(engine), Arc::clone(question));
     let keys = tokio::task::spawn_blocking(move || {
-        let sets = engine.store.input_sets(&question.unit).unwrap_or_default();
-        engine.keys(&question, &sets)
+        let sets = engine.store.known_sets(&question.unit).unwrap_or_default();
+        engine.keys(&question, sets)
     });
     keys.await.unwrap_or_default()
 }

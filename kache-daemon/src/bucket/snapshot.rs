@@ -15,6 +15,10 @@ pub(crate) struct Snapshot {
     pub(super) prefetch_used: u64,
     /// Artifacts that wait for their upload.
     pub(super) queued_uploads: usize,
+    /// Input sets that were left alone for what they name.
+    pub(super) ignored_input_sets: u64,
+    /// Artifacts that were refused for what they hold.
+    pub(super) refused_artifacts: u64,
 }
 
 /// One metric: name, type, help, and rows of labels and value.
@@ -28,7 +32,7 @@ impl Snapshot {
 
     /// The same for Prometheus.
     pub(crate) fn prometheus(&self, metric: Metric<'_>) {
-        let Self { remote, joined_fetches, prefetched, prefetch_used, queued_uploads } = self;
+        let Self { remote, joined_fetches, prefetched, prefetch_used, queued_uploads, ignored_input_sets, refused_artifacts } = self;
         let kache_remote::Snapshot {
             gets,
             get_bytes,
@@ -57,6 +61,8 @@ impl Snapshot {
             ("joined_fetches", "Requests that joined a fetch under way.", joined_fetches),
             ("prefetched", "Artifacts fetched ahead of demand.", prefetched),
             ("prefetch_used", "Of these, how many were asked for.", prefetch_used),
+            ("ignored_input_sets", "Input sets left alone for what they name.", ignored_input_sets),
+            ("refused_artifacts", "Artifacts refused for what they hold.", refused_artifacts),
         ] {
             metric(&format!("remote_{name}_total"), "counter", help, &[(String::new(), *value as f64)]);
         }

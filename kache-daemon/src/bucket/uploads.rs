@@ -267,7 +267,12 @@ impl Bucket {
                 Err(error) => return Err(disk(&error)),
             }
         }
-        Ok(Some((Descriptor { key, artifact, set, outline }, outputs)))
+        let descriptor = Descriptor { key, artifact, set, outline };
+        if !descriptor.may_travel() {
+            tracing::info!(%key, "not uploaded: others would refuse it for what it says or names");
+            return Ok(None);
+        }
+        Ok(Some((descriptor, outputs)))
     }
 }
 

@@ -6,6 +6,7 @@ use kache_proto::{Reply, wire};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
 use std::fs;
 use std::io::ErrorKind;
+use std::os::unix::fs::{chown, symlink};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::Command;
 use std::time::Duration;
@@ -16,6 +17,8 @@ pub(crate) const CASES: &[Case] = &[
     ("switched_off_means_rustc_and_no_connection", switched_off),
     ("hung_daemon_is_waited_for_once", hung_daemon),
     ("old_marker_counts_no_more", old_marker),
+    ("marker_of_another_user_counts_for_nothing", foreign_marker),
+    ("marker_that_is_no_file_counts_for_nothing_and_holds_nobody_up", odd_marker),
     ("full_queue_counts_as_hung", full_queue),
     ("garbage_means_rustc", garbage),
     ("another_version_means_rustc", another_version),
@@ -85,6 +88,40 @@ fn old_marker(world: &World) {
     let daemon = world.answer(Reply::Replay { status: 0, stdout: b"hit".to_vec(), stderr: vec![] });
     assert_seen(&world.call(SCRIPT).output().unwrap(), 0, "hit", "");
     daemon.join().unwrap();
+}
+
+#[track_caller]
+fn assert_asks(world: &World) {
+    let daemon = world.answer(Reply::Replay { status: 0, stdout: b"hit".to_vec(), stderr: vec![] });
+    assert_seen(&world.call(SCRIPT).output().unwrap(), 0, "hit", "");
+    daemon.join().unwrap();
+    fs::remove_file(world.socket()).unwrap();
+}
+
+fn foreign_marker(world: &World) {
+    if !rustix::process::geteuid().is_root() {
+        say("skipped: only root can make another user's file");
+        return;
+    }
+    fs::write(world.hung_marker(), "").unwrap();
+    chown(world.hung_marker(), Some(65534), None).unwrap();
+    assert_asks(world);
+    // It can't be told apart from one's own by where a link leads.
+    fs::write(world.path("own"), "").unwrap();
+    fs::remove_file(world.hung_marker()).unwrap();
+    symlink(world.path("own"), world.hung_marker()).unwrap();
+    assert_asks(world);
+}
+
+fn odd_marker(world: &World) {
+    fs::create_dir(world.hung_marker()).unwrap();
+    assert_asks(world);
+    fs::remove_dir(world.hung_marker()).unwrap();
+    assert!(Command::new("mkfifo").arg(world.hung_marker()).status().unwrap().success());
+    assert_asks(world);
+    // A hung daemon can't be noted then, and that is all.
+    let _listener = world.listen();
+    assert_runs_rustc(world.call(SCRIPT));
 }
 
 fn full_queue(world: &World) {

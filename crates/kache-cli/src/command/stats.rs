@@ -191,6 +191,10 @@ fn bucket(out: &mut String, remote: &Remote) {
     if let Some(number) = remote.errors.get(NOT_TRIED) {
         line(out, "not tried", number, "while it was paused");
     }
+    if remote.ignored_input_sets + remote.refused_artifacts > 0 {
+        let refused = format!("{} refused", show::count(remote.refused_artifacts, "artifact", "artifacts"));
+        line(out, "sets left alone", remote.ignored_input_sets, &refused);
+    }
     let _ = writeln!(out, "  {:<18} {}", "credentials", remote.credential_source);
 }
 

@@ -71,7 +71,8 @@ fn bucket_lines(bucket: &Bucket) -> Vec<String> {
     let troubles: String = bucket::troubles(bucket).iter().map(|trouble| format!("; {trouble}")).collect();
     let line = format!("{name} at {endpoint}, {mode}, credentials: {credentials}{troubles}");
     let error = last_error.as_ref().map(|last| format!("last error {} ago: {}", show::age(last.secs_ago), last.what));
-    std::iter::once(line).chain(error).collect()
+    let clear = bucket::in_the_clear(endpoint);
+    [Some(line), error, bucket::oddity(bucket), clear].into_iter().flatten().collect()
 }
 
 fn text(status: &Status, stats: &Stats, mut own_unknown: Vec<String>) -> String {

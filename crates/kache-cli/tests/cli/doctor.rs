@@ -143,6 +143,72 @@ fn a_daemon_that_differs_is_a_warning_and_one_elsewhere_a_problem() {
 }
 
 #[test]
+fn a_bucket_in_the_clear_and_oddities_in_it_are_warned_of() {
+    let place = place();
+    let shim = place.path("kache-shim").display().to_string();
+    let bucket = |more: &str| format!(r#","bucket":{{"mode":"read-write","name":"b"{more}}}"#);
+    let _fake = Fake::serve(
+        &place.path("s"),
+        vec![
+            (
+                "GET /v1/status",
+                vec![
+                    status(&place, &bucket(r#","endpoint":"http://127.0.0.1:9000""#)),
+                    status(
+                        &place,
+                        &bucket(
+                            r#","endpoint":"http://s3.example.com:9000","ignored_input_sets":2,"refused_artifacts":1,"last_oddity":"it \u001b]0;x\u0007""#,
+                        ),
+                    ),
+                ],
+            ),
+            ("POST /v1/sees", vec![(200, "true".into())]),
+            (
+                "POST /v1/remote/check",
+                vec![(
+                    200,
+                    r#"{"bucket":"b","endpoint":"e","region":"r","configured_region":null,"credentials":"c","writes":true,
+                    "read":{"ok":true,"millis":1},"list":{"ok":true,"millis":1},"write":null,"puts":0,"refused_uploads":0}"#
+                        .into(),
+                )],
+            ),
+        ],
+    );
+    let bucket = || about(&doctor(&place, &[], &[("RUSTC_WRAPPER", &shim)]), "bucket");
+    assert_eq!(bucket(), ["ok bucket b at e answers in 1 ms, credentials: c"]);
+    let loud = bucket();
+    assert!(loud[1].starts_with("warning bucket s3.example.com:9000 is spoken to in the clear (http://)"), "{loud:?}");
+    assert!(loud[2].starts_with("→ use https://"), "{loud:?}");
+    let odd = "warning bucket it holds what no kache stores: 2 input sets left alone, 1 artifact refused; last: it \\u001b]0;x\\u0007";
+    assert_eq!(loud[3], odd);
+}
+
+#[test]
+fn variables_that_cargos_configuration_sets_for_the_shim_are_named() {
+    let place = place();
+    let shim = place.path("kache-shim").display().to_string();
+    let config =
+        "[env]\nKACHE_SOCKET = { value = \"/tmp/theirs\", force = true }\nKACHE_SALT = \"x\"\nOTHER = \"x\"\nKACHE_VERIFY = \"always\"\n";
+    fs::write(place.path("ws/.cargo/config.toml"), config).unwrap();
+    let named = about(&doctor(&place, &[], &[("RUSTC_WRAPPER", &shim), ("KACHE_VERIFY", "sampled")]), "wrapper");
+    let advice = "→ if it isn't meant, take it out of [env] there";
+    let file = "DIR/ws/.cargo/config.toml";
+    assert_eq!(
+        named[1..],
+        [
+            format!(
+                "warning wrapper {file} sets KACHE_SOCKET=\"/tmp/theirs\" for the builds in it: builds here look for their kached where it says"
+            ),
+            advice.into(),
+            format!(
+                "warning wrapper {file} sets KACHE_SALT=\"x\" for the builds in it: it does nothing: only kached's own environment counts for it"
+            ),
+            advice.into(),
+        ]
+    );
+}
+
+#[test]
 fn a_wrong_configuration_and_a_socket_without_room_are_problems() {
     let place = place();
     fs::write(place.path("k.toml"), "[cache]\nmax_sise = 1").unwrap();

@@ -2,7 +2,7 @@
 
 use crate::fake::Fake;
 use crate::{Place, check};
-use kache_model::{Artifact, ArtifactKey, ContentKey, Digest, InputSet, Mentions, Output, Role, UnitKey, UnitOutline};
+use kache_model::{Artifact, ArtifactKey, ContentKey, Digest, InputSet, Mentions, Output, Role, UnitKey, UnitOutline, Witness};
 use kache_store::{Options, Publication, Store};
 
 const NOBODY: &str = "kache: error: nobody can be asked here: pass --yes to remove artifacts, or --dry-run to see what would be done";
@@ -37,6 +37,7 @@ fn fill(place: &Place, packages: &[&str]) {
             unit: UnitKey(id),
             outline: UnitOutline::default(),
             set: InputSet::default(),
+            witness: Witness::Own,
             artifact,
             blobs: vec![blob],
             pending_upload: None,

@@ -1,7 +1,7 @@
 //! `artifact.json`: its golden text, and what is refused in it.
 
 use crate::support::*;
-use kache_model::Role;
+use kache_model::{ArtifactKey, InputVar, Keying, PortablePath, Role, Roots};
 use kache_remote::{Descriptor, ErrorKind, Limits};
 
 fn json() -> String {
@@ -32,7 +32,7 @@ fn text_is_text_and_digests_are_hex() {
         r#"{"format":3,"key":""#,
         &key,
         r#""outputs":[{"role":"metadata","name":"libserde-1.rmeta","executable":false,"blob":"#,
-        r#""stdout":"out","stderr":{"base64":""#,
+        r#""stdout":"out","stderr":"{\"a\":1}\n\u001b[1mb\u001b[0m""#,
         r#""dep_info":{"name":"serde.d","text":{"base64":""#,
         r#""mentions":["OUT_DIR"]"#,
         r#""linked":{"names":["z"],"by_macro":false}"#,
@@ -79,12 +79,47 @@ fn results_that_must_not_travel() {
 #[test]
 fn names_that_are_not_file_names() {
     let long = "a".repeat(256);
-    for name in ["", ".", "..", "/", "a/b", "../a", "/etc/passwd", "a\\\\b", "a\\u0000b", &long] {
+    for name in ["", ".", "..", "/", "a/b", "../a", "/etc/passwd", "a\\\\b", "a\\u0000b", "a\\u001b[2J", "a\\u009b2J", &long] {
         refused("\"libserde-1.rmeta\"", &format!("\"{name}\""), ErrorKind::Corrupt);
         refused("\"serde.d\"", &format!("\"{name}\""), ErrorKind::Corrupt);
     }
     refused("\"libserde-1.rmeta\"", "\"libserde-1.rlib\"", ErrorKind::Corrupt);
     refused("\"serde.d\"", "\"main\"", ErrorKind::Corrupt);
+}
+
+#[test]
+fn words_that_a_terminal_would_obey() {
+    let kind = ErrorKind::UnsafeText;
+    refused("\"out\"", "\"\\u001b]0;title\\u0007\"", kind);
+    refused("\\u001b[1mb", "\\u001b[2Jb", kind);
+    refused("\\u001b[1mb", "\\u001b]8;;https://a.example\\u001b\\\\b", kind);
+    refused("{\\\"a\\\":1}", "{\\\"a\\\":\\\"\\\\u001b]52;c;aGk=\\\\u0007\\\"}", kind);
+    refused("\"out\"", "{\"base64\":\"m3gK\"}", kind);
+    let mut own = sample();
+    assert!(own.may_travel());
+    own.artifact.stdout = b"\r".to_vec();
+    own.artifact.stdout.extend(b"x");
+    assert!(!own.may_travel() && own.write().is_err(), "nor is it written");
+}
+
+#[test]
+fn names_that_no_build_has_to_do_with() {
+    let kind = ErrorKind::UnsafeNames;
+    let with = |change: &dyn Fn(&mut Descriptor)| {
+        let mut descriptor = sample();
+        change(&mut descriptor);
+        let Descriptor { key, artifact, set, .. } = &mut descriptor;
+        *key = ArtifactKey::derive(&artifact.content, set, &Roots::default(), &[]);
+        assert!(!descriptor.may_travel());
+        assert_eq!(descriptor.write().unwrap_err().kind(), kind);
+    };
+    for name in ["/proc/self/pagemap", "/proc/self/cwd/../environ", "../secret", "/dev/zero"] {
+        with(&|descriptor| descriptor.set.files.push(PortablePath(name.into())));
+        with(&|descriptor| descriptor.set.absent.push(PortablePath(name.into())));
+    }
+    with(&|descriptor| descriptor.set.vars.push(InputVar { name: "A B".into(), keying: Keying::Literal }));
+    refused("\"names\":[\"z\"]", "\"names\":[\"../z\"]", kind);
+    refused("\"names\":[\"z\"]", "\"names\":[\"\\u001b[2J\"]", kind);
 }
 
 #[test]

@@ -69,7 +69,7 @@ pub(crate) fn descriptor(outputs: &[(Role, &str, &[u8])]) -> Descriptor {
         outputs: outputs.iter().map(output).collect(),
         dep_info: Some(DepInfoText { name: "serde.d".into(), text: b"serde: \xff\n".to_vec() }),
         stdout: b"out".to_vec(),
-        stderr: b"{\"a\":1}\n\xfe".to_vec(),
+        stderr: b"{\"a\":1}\n\x1b[1mb\x1b[0m".to_vec(),
         status: 0,
         compile_millis: 1234,
         continued_session: false,

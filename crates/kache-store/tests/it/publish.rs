@@ -1,7 +1,8 @@
 //! What goes in comes out: artifacts, input sets, memos, over reopening and under concurrency.
 
 use crate::support::*;
-use kache_store::{Capture, MAX_SETS, OpenError, Options, Placement, Repair, Store, StoreError};
+use kache_model::Witness;
+use kache_store::{Capture, MAX_SETS, OpenError, Options, Placement, Publication, Repair, Store, StoreError};
 use std::fs;
 
 #[test]
@@ -75,6 +76,33 @@ fn newest_or_last_used_input_set_comes_first_and_few_are_kept() {
     store.flush().unwrap();
     let sets = store.input_sets(&unit("a")).unwrap();
     assert_eq!((sets.len(), &sets[0], &sets[1]), (MAX_SETS, &set("5"), &set("9")));
+}
+
+#[test]
+fn who_saw_a_set_is_known_after_a_restart_and_the_bucket_takes_nothing_from_what_was_seen_here() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let known = |store: &Store| {
+        let sets = store.known_sets(&unit("a")).unwrap();
+        sets.into_iter().map(|known| (known.set.files[0].0.clone(), known.witness)).collect::<Vec<_>>()
+    };
+    let bring = |name: &str, witness| {
+        let blobs = vec![store.stage_bytes(b"one", false).unwrap()];
+        store.publish(Publication { set: set(name), witness, ..publication("a", blobs) }).unwrap();
+    };
+    let (own, bucket) = (|name: &str| (name.to_owned(), Witness::Own), |name: &str| (name.to_owned(), Witness::Bucket));
+    bring("seen", Witness::Own);
+    bring("told", Witness::Bucket);
+    bring("seen", Witness::Bucket);
+    store.prefer_set(&unit("a"), set("preferred"));
+    store.prefer_set(&unit("a"), set("told"));
+    store.flush().unwrap();
+    assert_eq!(known(&store), [bucket("told"), bucket("preferred"), own("seen")]);
+    bring("told", Witness::Own);
+    store.disown_set(&unit("a"), &set("preferred")).unwrap();
+    store.disown_set(&unit("a"), &set("seen")).unwrap();
+    drop(store);
+    assert_eq!(known(&open(dir.path())), [own("told"), own("seen")]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Artifacts made of a few files, for the store's tests.
 
 use kache_model::{
-    Artifact, ArtifactKey, ContentKey, Digest, InputSet, Linked, Mentions, Output, PortablePath, Role, UnitKey, UnitOutline,
+    Artifact, ArtifactKey, ContentKey, Digest, InputSet, Linked, Mentions, Output, PortablePath, Role, UnitKey, UnitOutline, Witness,
 };
 use kache_store::{Capture, Options, Publication, StagedBlob, Store};
 use std::path::{Path, PathBuf};
@@ -65,6 +65,7 @@ pub(crate) fn publication(name: &str, blobs: Vec<StagedBlob>) -> Publication {
         unit: unit(name),
         outline: UnitOutline { crate_name: name.to_owned(), ..UnitOutline::default() },
         set: set("src/lib.rs"),
+        witness: Witness::Own,
         artifact: artifact(name, &blobs),
         blobs,
         pending_upload: None,

@@ -48,16 +48,27 @@ impl Trial {
 
 pub(super) fn look(client: &Client, config: Option<&Config>, status: &Status, write: bool) -> Vec<Line> {
     let gap = config.and_then(|config| bucket::gap(config, status)).map(|gap| Line::warning("bucket", gap, bucket::ADVICE));
+    let warnings = status.bucket.as_ref().map(warnings).unwrap_or_default();
     let unused = match status.bucket.as_ref().map(|bucket| bucket.mode.as_str()) {
         Some("off") => "switched off (mode = \"off\"): what is built stays on this machine",
         _ => "none: what is built stays on this machine",
     };
     let target = if write { "/v1/remote/check?write=1" } else { "/v1/remote/check" };
     match client.post_json::<Option<Checkup>>(target, String::new(), Some(BOUND)) {
-        Ok(Some(checkup)) => gap.into_iter().chain(judge(&checkup)).collect(),
+        Ok(Some(checkup)) => gap.into_iter().chain(judge(&checkup)).chain(warnings).collect(),
         Ok(None) => vec![gap.unwrap_or_else(|| Line::ok("bucket", unused))],
         Err(error) => vec![Line::warning("bucket", format!("not looked at: {error}"), "`kache stop`, then `kache start`")],
     }
+}
+
+/// What a bucket that works should be looked at for.
+fn warnings(bucket: &bucket::Bucket) -> Vec<Line> {
+    let clear = bucket::in_the_clear(&bucket.endpoint).map(|text| Line::warning("bucket", text, bucket::ENCRYPT));
+    let odd = bucket::oddity(bucket).map(|text| {
+        let advice = "see who may write into the bucket; kached's log names the units, and whoever compiles them replaces what is stored";
+        Line::warning("bucket", format!("it holds what no kache stores: {text}"), advice)
+    });
+    clear.into_iter().chain(odd).collect()
 }
 
 fn judge(checkup: &Checkup) -> Vec<Line> {

@@ -1,7 +1,7 @@
 //! The wrapper that a build in this directory would have: there, and ours.
 
 use super::{Line, shim};
-use crate::cargo_config::{self, Wrapper};
+use crate::cargo_config::{self, Declared, Wrapper};
 use crate::place;
 use std::ffi::OsString;
 use std::path::Path;
@@ -24,12 +24,31 @@ pub(super) fn look(dir: &Path) -> Vec<Line> {
             "unset KACHE_DISABLED",
         ));
     }
+    let declared = cargo_config::declared(dir, variable).into_iter();
+    lines.extend(declared.filter(|declared| declared.force || variable(&declared.name).is_none()).filter_map(|declared| told(&declared)));
     let workspace = variable("RUSTC_WORKSPACE_WRAPPER").filter(|value| !value.is_empty());
     if let Some(other) = workspace.filter(|value| Path::new(value).file_stem().is_none_or(|stem| stem != "clippy-driver")) {
         let text = format!("RUSTC_WORKSPACE_WRAPPER={} in this environment: members' compiles are bypassed", other.display());
         lines.push(Line::warning("wrapper", text, "unset it for builds that should be cached"));
     }
     lines
+}
+
+/// What a variable does that Cargo's configuration sets: it reaches the wrapper as if whoever builds had set it, and the file may be a stranger's.
+fn told(declared: &Declared) -> Option<Line> {
+    let Declared { name, value, file, .. } = declared;
+    let does = match name.as_str() {
+        "KACHE_SOCKET" | "XDG_RUNTIME_DIR" | "XDG_CACHE_HOME" | "HOME" => "builds here look for their kached where it says",
+        "KACHE_DISABLED" if kache_proto::wire::is_disabled(value.as_bytes()) => "builds here run without the cache",
+        "KACHE_DISABLED" => "it does nothing: it switches nothing off",
+        "KACHE_VERIFY" => "hits of builds here are compiled again, to compare",
+        "KACHE_NO_REMAP" => "what is built here serves this checkout only",
+        "KACHE_COMPRESSION_LEVEL" => "what is built here is packed at that level",
+        other if other.starts_with("KACHE_") => "it does nothing: only kached's own environment counts for it",
+        _ => return None,
+    };
+    let text = format!("{} sets {name}={value:?} for the builds in it: {does}", file.display());
+    Some(Line::warning("wrapper", text, "if it isn't meant, take it out of [env] there"))
 }
 
 fn judge(wrapper: &Wrapper, path: Option<OsString>) -> Line {
