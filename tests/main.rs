@@ -5,6 +5,7 @@
 
 mod absent;
 mod bad_days;
+mod bound;
 mod bucket_crashes;
 mod command_line;
 mod config_changes;

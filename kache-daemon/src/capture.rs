@@ -17,7 +17,7 @@ use crate::restore::{detach, interface};
 use crate::sources::{Contents, NotStored, Observed, Read};
 use kache_journal::Kept;
 use kache_model::artifact::DepInfoText;
-use kache_model::{Artifact, ArtifactKey, FileStamp, InputSet, Mentions, Output, Role, Spelling};
+use kache_model::{Artifact, ArtifactKey, FileStamp, InputSet, Mentions, Output, Role, RootKinds, Spelling};
 use kache_proto::Report;
 use kache_rustc::dep_info;
 use kache_rustc::scan::Scanner;
@@ -75,7 +75,9 @@ struct Taken {
 #[derive(Debug)]
 struct Scanned {
     blob: StagedBlob,
-    /// A root that it spells.
+    /// The roots that it spells.
+    roots: RootKinds,
+    /// One of them, as it is spelled.
     spells: Option<String>,
     mentions: Mentions,
 }
@@ -184,7 +186,7 @@ impl Engine {
             return Err(NotStored::Moved(taken.path.clone()));
         }
         let seen = scanner.finish();
-        Ok(Scanned { blob, spells: seen.root, mentions: seen.mentions })
+        Ok(Scanned { blob, roots: seen.roots, spells: seen.spelled, mentions: seen.mentions })
     }
 
     /// The second half: hash the rest, decide whether the result is portable, publish.
@@ -204,7 +206,7 @@ impl Engine {
         } = captured;
         let mut blobs = Vec::with_capacity(outputs.len());
         let mut listed = Vec::with_capacity(outputs.len());
-        let mut kept = Kept::Stored;
+        let (mut kept, mut bound) = (Kept::Stored, RootKinds::NONE);
         for mut taken in outputs {
             let scanned = match taken.blob.take() {
                 Some(scanned) => scanned,
@@ -213,9 +215,11 @@ impl Engine {
             if taken.expected.role == Role::Rlib {
                 audit(&question, &taken, &bundled)?;
             }
-            if let Some(root) = &scanned.spells {
-                tracing::info!(krate = %question.compile.crate_name, output = %taken.expected.name, %root, "bound: the output spells a path");
-                kept = Kept::Bound { output: taken.expected.name.clone(), path: root.clone() };
+            if let Some(path) = &scanned.spells {
+                bound = bound.union(scanned.roots);
+                let output = taken.expected.name.clone();
+                tracing::info!(krate = %question.compile.crate_name, %output, %path, roots = ?scanned.roots, "bound: the output spells a path");
+                kept = Kept::Bound { output, path: path.clone(), roots: bound };
             }
             listed.push(Output {
                 role: taken.expected.role,
@@ -227,7 +231,6 @@ impl Engine {
             blobs.push(scanned.blob);
         }
         let Observed { mut set, contents: Contents { content, .. }, linked, .. } = observed;
-        let bound = kept != Kept::Stored;
         set.bound = bound;
         set.noisy = streams::has_diagnostics(&report.stderr);
         let key = ArtifactKey::derive(&content, &set, &question.roots, &question.compile.diagnostics());
@@ -252,7 +255,7 @@ impl Engine {
             runs_macros: question.closure.runs_macros,
             linked,
         };
-        let bucket = self.bucket().filter(|bucket| bucket.takes_uploads() && !bound && !continued_session);
+        let bucket = self.bucket().filter(|bucket| bucket.takes_uploads() && artifact.may_travel());
         if let Some(bucket) = self.bucket() {
             bucket.used(&question, &key, &artifact, false);
         }

@@ -92,9 +92,13 @@ impl Contents {
 }
 
 impl Engine {
-    /// The content key of `question` under `set` as things are now. `None` if the set doesn't apply: a file is gone or unreadable, or
-    /// something exists that must not.
+    /// The content key of `question` under `set` as things are now. `None` if the set doesn't apply: a file is gone or unreadable,
+    /// something exists that must not, or its results spell a root that this
+    /// question doesn't have.
     pub(crate) fn read(&self, question: &Question, set: InputSet) -> Option<Read> {
+        if !question.roots.kinds().holds(set.bound) {
+            return None;
+        }
         let mut digests = Vec::with_capacity(set.files.len());
         for file in &set.files {
             let path = question.roots.to_local(file)?;

@@ -78,7 +78,7 @@ fn publication(store: &Store, n: u64) -> anyhow::Result<Publication> {
         status: 0,
         compile_millis: 1000,
         continued_session: false,
-        bound: false,
+        bound: kache_model::RootKinds::NONE,
         mentions: Mentions::NONE,
         runs_macros: false,
         linked: Default::default(),

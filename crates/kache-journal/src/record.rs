@@ -1,6 +1,6 @@
 //! One compile or probe, as it ended.
 
-use kache_model::{ArtifactKey, Bypass, ContentKey, Digest, InputSet, Keying, Outcome, UnitInputs, UnitKey};
+use kache_model::{ArtifactKey, Bypass, ContentKey, Digest, InputSet, Keying, Outcome, RootKinds, UnitInputs, UnitKey};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -111,12 +111,14 @@ pub enum Kept {
     No,
     /// Stored.
     Stored,
-    /// Stored, and good for these very paths only.
+    /// Stored, and good only where the roots that it spells are the same.
     Bound {
-        /// The output that spells one, and the path.
+        /// An output that spells one.
         output: String,
         /// The path.
         path: String,
+        /// All roots that its outputs spell.
+        roots: RootKinds,
     },
     /// Not stored, and why.
     Refused(String),

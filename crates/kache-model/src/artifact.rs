@@ -1,6 +1,7 @@
 //! What is stored for one successful compile (or one probe, whatever its status).
 
 use crate::digest::{BlobId, ContentKey, UnitKey};
+use crate::root_kinds::RootKinds;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -29,8 +30,8 @@ pub struct Artifact {
     pub compile_millis: u64,
     /// Made by a compile that continued an incremental session: good here, not for others.
     pub continued_session: bool,
-    /// Keyed with the literal roots, because an output spells one.
-    pub bound: bool,
+    /// The roots that its outputs spell: it is keyed with these, and good where they are the same.
+    pub bound: RootKinds,
     /// Variables that its outputs mention by name (in macros that others may expand or run).
     pub mentions: Mentions,
     /// A proc macro, or something that can reach one.
@@ -39,6 +40,13 @@ pub struct Artifact {
     /// (and evicted).
     #[serde(skip)]
     pub linked: Linked,
+}
+
+impl Artifact {
+    /// Whether it may leave the machine that made it.
+    pub fn may_travel(&self) -> bool {
+        self.bound.travel() && !self.continued_session
+    }
 }
 
 /// Native libraries that sources name in `#[link(name = "…")]`, with no word about them on the command line.

@@ -2,18 +2,18 @@
 //!
 //! Promise: a [`Descriptor`] that [`Descriptor::read`] gives away answers the question that was asked ([`Asked`]): key, package and unit agree
 //! with each other, its file names are plain and unique, its sizes are below the [`Limits`], and it is a result that may travel between
-//! machines (not bound to paths, not made by continuing an incremental session). The bytes of the outputs are checked by
+//! machines (not bound to a checkout's paths, not made by continuing an incremental session). The bytes of the outputs are checked by
 //! [`unpack`](crate::unpack). Unknown fields are ignored, so that a later version may say more; an unknown `format` is refused.
 
 use crate::error::{ErrorKind, RemoteError};
 use crate::name::{ObjectName, PackageName};
 use crate::text;
 use kache_model::artifact::DepInfoText;
-use kache_model::{Artifact, ArtifactKey, ContentKey, InputSet, Linked, Mentions, Output, Roots, UnitInputs, UnitKey};
+use kache_model::{Artifact, ArtifactKey, ContentKey, InputSet, Linked, Mentions, Output, RootKinds, Roots, UnitInputs, UnitKey};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// Longest file name of an output, bytes: what filesystems take.
 const MAX_NAME: usize = 255;
@@ -100,13 +100,14 @@ impl Descriptor {
         let agree = artifact.unit == unit_inputs.key()
             && artifact.package == unit_inputs.package
             && artifact.crate_name == unit_inputs.crate_name
-            // What shapes a noisy result's key beside its content isn't told here.
-            && (set.noisy || *key == ArtifactKey::derive(&artifact.content, set, &Roots::default(), &[]));
+            && artifact.bound == set.bound
+            // What shapes the key of a noisy or bound result beside its content isn't told here.
+            && (set.noisy || !set.bound.is_empty() || *key == ArtifactKey::derive(&artifact.content, set, &Roots::default(), &[]));
         if !agree {
             return Err(RemoteError::new(ErrorKind::WrongKey, format!("the parts of {key} don't belong together")));
         }
-        if artifact.bound || set.bound {
-            return Err(corrupt(format!("{key} is bound to the paths of the machine that made it")));
+        if !artifact.bound.travel() {
+            return Err(corrupt(format!("{key} is bound to the paths of the checkout that made it")));
         }
         if artifact.continued_session {
             return Err(corrupt(format!("{key} comes from a continued incremental session")));
@@ -187,7 +188,7 @@ struct ArtifactJson {
     #[serde(default)]
     continued_session: bool,
     #[serde(default)]
-    bound: bool,
+    bound: RootKinds,
     mentions: Vec<String>,
     runs_macros: bool,
     linked: Linked,

@@ -148,7 +148,7 @@ fn publication(store: &Store, index: usize) -> Result<Publication, Failure> {
             status: 0,
             compile_millis: 100,
             continued_session: false,
-            bound: false,
+            bound: kache_model::RootKinds::NONE,
             mentions: Mentions::NONE,
             runs_macros: false,
             linked: Default::default(),

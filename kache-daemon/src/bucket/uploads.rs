@@ -255,7 +255,7 @@ impl Bucket {
         let artifact = held.artifact().as_ref().clone();
         let set = self.store.input_set(&key).map_err(|error| disk(&error))?;
         let unit_inputs = self.store.unit_inputs(&artifact.unit).map_err(|error| disk(&error))?;
-        let (Some(set), Some(unit_inputs), false) = (set, unit_inputs, artifact.bound || artifact.continued_session) else {
+        let (Some(set), Some(unit_inputs), true) = (set, unit_inputs, artifact.may_travel()) else {
             return Ok(None);
         };
         let mut outputs = Vec::with_capacity(artifact.outputs.len());

@@ -10,7 +10,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 /// Raised when fields change meaning; files of other versions are left out.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// zstd level: written once per build, on a thread that nobody waits for.
 const LEVEL: i32 = 3;

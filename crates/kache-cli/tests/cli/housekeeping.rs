@@ -27,7 +27,7 @@ fn fill(place: &Place, packages: &[&str]) {
             status: 0,
             compile_millis: 1,
             continued_session: false,
-            bound: false,
+            bound: kache_model::RootKinds::NONE,
             mentions: Mentions::NONE,
             runs_macros: false,
             linked: Default::default(),

@@ -73,7 +73,7 @@ pub(crate) fn descriptor(outputs: &[(Role, &str, &[u8])]) -> Descriptor {
         status: 0,
         compile_millis: 1234,
         continued_session: false,
-        bound: false,
+        bound: kache_model::RootKinds::NONE,
         mentions,
         runs_macros: true,
         linked: Linked { names: ["z".to_owned()].into(), by_macro: false },

@@ -49,7 +49,7 @@ pub(crate) fn artifact(name: &str, blobs: &[StagedBlob]) -> Artifact {
         status: 0,
         compile_millis: 7,
         continued_session: false,
-        bound: false,
+        bound: kache_model::RootKinds::NONE,
         mentions: Mentions::NONE,
         runs_macros: false,
         linked: Linked { names: [name.to_owned()].into(), by_macro: true },
