@@ -16,6 +16,7 @@ mod damage;
 mod diagnostics;
 mod doctor;
 mod edits;
+mod foreign;
 mod freshness;
 mod history;
 mod housekeeping;

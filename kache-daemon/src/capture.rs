@@ -17,7 +17,7 @@ use crate::restore::{detach, interface};
 use crate::sources::{Contents, NotStored, Observed, Read};
 use kache_journal::Kept;
 use kache_model::artifact::DepInfoText;
-use kache_model::{Artifact, ArtifactKey, FileStamp, InputSet, Mentions, Output, Role, RootKinds, Spelling};
+use kache_model::{Artifact, ArtifactKey, FileStamp, InputSet, Mentions, Output, Role, RootKinds, Spelling, Stays};
 use kache_proto::Report;
 use kache_rustc::dep_info;
 use kache_rustc::scan::Scanner;
@@ -235,6 +235,11 @@ impl Engine {
         set.noisy = streams::has_diagnostics(&report.stderr);
         let key = ArtifactKey::derive(&content, &set, &question.roots, &question.compile.diagnostics());
         let hide = |text: &[u8], spelling| question.compile.hide_name(question.roots.hide(text, spelling));
+        let stays = match (question.closure.foreign, continued_session) {
+            (true, _) => Stays::Foreign,
+            (false, true) => Stays::ContinuedSession,
+            (false, false) => Stays::No,
+        };
         let artifact = Artifact {
             package: question.compile.package.clone(),
             crate_name: question.compile.keyed_name().to_owned(),
@@ -249,7 +254,7 @@ impl Engine {
             stderr: hide(&report.stderr, question.compile.spelling()),
             status,
             compile_millis: report.wall_millis,
-            continued_session,
+            stays,
             bound,
             mentions,
             runs_macros: question.closure.runs_macros,

@@ -16,6 +16,7 @@ mod config_watch;
 mod conversation;
 mod engine;
 mod files;
+mod foreign;
 mod housekeeping;
 mod http;
 mod inflight;

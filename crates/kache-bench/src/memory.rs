@@ -77,7 +77,7 @@ fn publication(store: &Store, n: u64) -> anyhow::Result<Publication> {
         stderr: Vec::new(),
         status: 0,
         compile_millis: 1000,
-        continued_session: false,
+        stays: kache_model::Stays::No,
         bound: kache_model::RootKinds::NONE,
         mentions: Mentions::NONE,
         runs_macros: false,

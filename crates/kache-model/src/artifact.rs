@@ -28,8 +28,8 @@ pub struct Artifact {
     pub status: i32,
     /// What the compile took, milliseconds of wall time.
     pub compile_millis: u64,
-    /// Made by a compile that continued an incremental session: good here, not for others.
-    pub continued_session: bool,
+    /// Whether it is good here only.
+    pub stays: Stays,
     /// The roots that its outputs spell: it is keyed with these, and good where they are the same.
     pub bound: RootKinds,
     /// Variables that its outputs mention by name (in macros that others may expand or run).
@@ -42,10 +42,23 @@ pub struct Artifact {
     pub linked: Linked,
 }
 
+/// Why a result is good on the machine that made it and not for others, whatever its bytes say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stays {
+    /// It may travel.
+    #[default]
+    No,
+    /// Its compile continued an incremental session.
+    ContinuedSession,
+    /// It was made over a library that wasn't built through this cache: nobody else has that one.
+    Foreign,
+}
+
 impl Artifact {
     /// Whether it may leave the machine that made it.
     pub fn may_travel(&self) -> bool {
-        self.bound.travel() && !self.continued_session
+        self.bound.travel() && self.stays == Stays::No
     }
 }
 

@@ -13,7 +13,7 @@ pub mod roots;
 pub mod stat;
 pub mod unit;
 
-pub use artifact::{Artifact, Linked, Mentions, Output, Role};
+pub use artifact::{Artifact, Linked, Mentions, Output, Role, Stays};
 pub use digest::{ArtifactKey, BlobId, ContentKey, Digest, Encoder, ParseDigestError, UnitKey};
 pub use inputs::{InputSet, InputVar, Keying, PortablePath, Rooted};
 pub use outcome::{Bypass, BypassReason, Outcome};

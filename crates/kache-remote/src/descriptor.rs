@@ -2,14 +2,14 @@
 //!
 //! Promise: a [`Descriptor`] that [`Descriptor::read`] gives away answers the question that was asked ([`Asked`]): key, package and unit agree
 //! with each other, its file names are plain and unique, its sizes are below the [`Limits`], and it is a result that may travel between
-//! machines (not bound to a checkout's paths, not made by continuing an incremental session). The bytes of the outputs are checked by
+//! machines (not bound to a checkout's paths, not made by continuing an incremental session or over somebody else's libraries). The bytes of the outputs are checked by
 //! [`unpack`](crate::unpack). Unknown fields are ignored, so that a later version may say more; an unknown `format` is refused.
 
 use crate::error::{ErrorKind, RemoteError};
 use crate::name::{ObjectName, PackageName};
 use crate::text;
 use kache_model::artifact::DepInfoText;
-use kache_model::{Artifact, ArtifactKey, ContentKey, InputSet, Linked, Mentions, Output, RootKinds, Roots, UnitInputs, UnitKey};
+use kache_model::{Artifact, ArtifactKey, ContentKey, InputSet, Linked, Mentions, Output, RootKinds, Roots, Stays, UnitInputs, UnitKey};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 
@@ -109,8 +109,8 @@ impl Descriptor {
         if !artifact.bound.travel() {
             return Err(corrupt(format!("{key} is bound to the paths of the checkout that made it")));
         }
-        if artifact.continued_session {
-            return Err(corrupt(format!("{key} comes from a continued incremental session")));
+        if artifact.stays != Stays::No {
+            return Err(corrupt(format!("{key} is good on the machine only that made it")));
         }
         check_outputs(artifact, limits)
     }
@@ -186,7 +186,7 @@ struct ArtifactJson {
     status: i32,
     compile_millis: u64,
     #[serde(default)]
-    continued_session: bool,
+    stays: Stays,
     #[serde(default)]
     bound: RootKinds,
     mentions: Vec<String>,
@@ -215,7 +215,7 @@ impl From<&Descriptor> for DescriptorJson {
             stderr,
             status,
             compile_millis,
-            continued_session,
+            stays,
             bound,
             mentions,
             runs_macros,
@@ -234,7 +234,7 @@ impl From<&Descriptor> for DescriptorJson {
             stderr,
             status,
             compile_millis,
-            continued_session,
+            stays,
             bound,
             mentions,
             runs_macros,
@@ -260,7 +260,7 @@ impl TryFrom<DescriptorJson> for Descriptor {
             stderr,
             status,
             compile_millis,
-            continued_session,
+            stays,
             bound,
             mentions: names,
             runs_macros,
@@ -283,7 +283,7 @@ impl TryFrom<DescriptorJson> for Descriptor {
             stderr,
             status,
             compile_millis,
-            continued_session,
+            stays,
             bound,
             mentions,
             runs_macros,

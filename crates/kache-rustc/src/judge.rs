@@ -229,9 +229,7 @@ impl Seen {
         if path.starts_with("@RUSTC_BUILTIN") {
             return Err(Bypass::new(BypassReason::SearchDir, value));
         }
-        if kind != "dependency" {
-            self.search.push((kind.into(), cwd.join(path)));
-        }
+        self.search.push((kind.into(), cwd.join(path)));
         Ok(())
     }
 

@@ -5,7 +5,7 @@
 //!   how rustc is to remap paths and which files it will leave.
 //! - [`dep_info`] reads the `.d` file: the true input set.
 //! - [`licence`] decides whether the sources use a path variable as a mere locator of includes.
-//! - [`scan`] finds machine-local roots in outputs; [`streams`] looks at what rustc printed.
+//! - [`scan`] finds machine-local roots in outputs; [`reach`] what a library says that it needs; [`streams`] looks at what rustc printed.
 //!
 //! An option that isn't in the tables of [`mod@flags`] is never ignored.
 
@@ -26,6 +26,7 @@ mod linker_script;
 mod outputs;
 mod probe_name;
 mod query;
+pub mod reach;
 pub mod scan;
 pub mod streams;
 mod target;

@@ -147,7 +147,7 @@ fn publication(store: &Store, index: usize) -> Result<Publication, Failure> {
             stderr: vec![b'x'; 300],
             status: 0,
             compile_millis: 100,
-            continued_session: false,
+            stays: kache_model::Stays::No,
             bound: kache_model::RootKinds::NONE,
             mentions: Mentions::NONE,
             runs_macros: false,

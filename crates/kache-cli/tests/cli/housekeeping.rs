@@ -26,7 +26,7 @@ fn fill(place: &Place, packages: &[&str]) {
             stderr: Vec::new(),
             status: 0,
             compile_millis: 1,
-            continued_session: false,
+            stays: kache_model::Stays::No,
             bound: kache_model::RootKinds::NONE,
             mentions: Mentions::NONE,
             runs_macros: false,

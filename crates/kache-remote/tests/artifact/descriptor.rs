@@ -1,7 +1,7 @@
 //! `artifact.json`: its golden text, and what is refused in it.
 
 use crate::support::*;
-use kache_model::{Role, RootKind, RootKinds};
+use kache_model::{Role, RootKind, RootKinds, Stays};
 use kache_remote::{Descriptor, ErrorKind, Limits};
 
 fn json() -> String {
@@ -70,10 +70,12 @@ fn results_that_must_not_travel() {
     let elsewhere = json().replace("\"bound\":[]", "\"bound\":[\"workspace\"]");
     assert_ne!(elsewhere, json());
     assert_eq!(read(&elsewhere).unwrap_err().kind(), ErrorKind::Corrupt);
-    refused("\"continued_session\":false", "\"continued_session\":true", ErrorKind::Corrupt);
-    let mut continued = sample();
-    continued.artifact.continued_session = true;
-    assert!(continued.write().is_err(), "nor is it written");
+    for (stays, name) in [(Stays::ContinuedSession, "continued_session"), (Stays::Foreign, "foreign")] {
+        refused("\"stays\":\"no\"", &format!("\"stays\":\"{name}\""), ErrorKind::Corrupt);
+        let mut here = sample();
+        here.artifact.stays = stays;
+        assert!(here.write().is_err(), "nor is it written");
+    }
     for kind in [RootKind::Workspace, RootKind::Target] {
         assert!(bound_to(&[RootKind::CargoHome, kind]).write().is_err(), "nor is it written");
     }

@@ -72,7 +72,7 @@ pub(crate) fn descriptor(outputs: &[(Role, &str, &[u8])]) -> Descriptor {
         stderr: b"{\"a\":1}\n\xfe".to_vec(),
         status: 0,
         compile_millis: 1234,
-        continued_session: false,
+        stays: kache_model::Stays::No,
         bound: kache_model::RootKinds::NONE,
         mentions,
         runs_macros: true,

@@ -48,7 +48,7 @@ pub(crate) fn artifact(name: &str, blobs: &[StagedBlob]) -> Artifact {
         stderr: b"err".to_vec(),
         status: 0,
         compile_millis: 7,
-        continued_session: false,
+        stays: kache_model::Stays::No,
         bound: kache_model::RootKinds::NONE,
         mentions: Mentions::NONE,
         runs_macros: false,
