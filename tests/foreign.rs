@@ -151,30 +151,33 @@ fn macros_that_another_wrapper_made_are_inputs_like_others() {
     }
 }
 
-/// The archive is bundled into the library's code: its metadata stays the same.
+/// The metadata stays the same. A bundled archive is in the library's code; another one is read by what links.
 #[test]
 fn code_that_plain_cargo_replaced_below_is_linked() {
     let machine = Machine::new();
-    let project = subject(&machine, "a");
-    let target = project.file("target");
-    plain(&machine, &project).ok();
-    project.edit("src/main.rs", "\"main\"", "\"my main\"");
-    build(&machine, &project, &target);
-    let replace = |from: &str, to: &str| {
-        project.edit("low/value.c", from, to);
-        plain(&machine, &project).args(["-p", "low"]).ok();
-    };
-    replace("return 1", "return 2");
-    build(&machine, &project, &target);
-    assert!(run(target.join("debug/prog")).contains("low 2"));
-    replace("return 2", "return 3");
-    build(&machine, &project, &target);
-    replace("return 3", "return 2");
-    let seen = build(&machine, &project, &target);
-    assert_eq!((seen.miss, seen.hits()), (0, 2));
-    // Through the cache again: known from here on.
-    project.edit("low/value.c", "return 2", "return 4");
-    build(&machine, &project, &target);
+    for (name, kind) in [("bundled", "static=value"), ("beside", "static:-bundle=value")] {
+        let project = subject(&machine, name);
+        project.edit("low/build.rs", "static=value", kind);
+        let target = project.file("target");
+        plain(&machine, &project).ok();
+        project.edit("src/main.rs", "\"main\"", "\"my main\"");
+        build(&machine, &project, &target);
+        let replace = |from: &str, to: &str| {
+            project.edit("low/value.c", from, to);
+            plain(&machine, &project).args(["-p", "low"]).ok();
+        };
+        replace("return 1", "return 2");
+        build(&machine, &project, &target);
+        assert!(run(target.join("debug/prog")).contains("low 2"), "{kind}");
+        replace("return 2", "return 3");
+        build(&machine, &project, &target);
+        replace("return 3", "return 2");
+        let seen = build(&machine, &project, &target);
+        assert_eq!((seen.miss, seen.hits()), (0, 2), "{kind}");
+        // Through the cache again: known from here on.
+        project.edit("low/value.c", "return 2", "return 4");
+        build(&machine, &project, &target);
+    }
 }
 
 #[test]

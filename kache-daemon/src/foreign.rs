@@ -5,6 +5,9 @@
 //! rest of its origin is assumed at its worst: that it runs macros, that every variable that its bytes mention counts, and that it links
 //! whatever native library there is.
 //!
+//! Code is another matter than metadata: a unit that compiles against a library reads the metadata alone, and what links takes the code of all
+//! that it reaches, also of what lies below libraries that this cache made ([`Foreign::with_code`]).
+//!
 //! Promise: what is made over one is right on this machine and stays there; nobody else has these bytes. It has an origin like any
 //! other, so what lies above it is cached too.
 
@@ -305,5 +308,69 @@ impl Around {
             shelves.standard.extend(endings.map(str::to_owned));
         }
         shelves
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: &str = "-aaaaaaaaaaaaaaaa";
+    const B: &str = "-bbbbbbbbbbbbbbbb";
+    const C: &str = "-cccccccccccccccc";
+    const STD: &str = "-dddddddddddddddd";
+
+    fn around(dir: &Path, gathers: bool) -> Around {
+        let deps = dir.join("deps");
+        Around {
+            own: vec![deps.join(format!("libown{C}.rmeta"))],
+            dirs: vec![deps.clone(), deps],
+            sysroot: dir.join("sysroot"),
+            gathers,
+            shelves: OnceLock::new(),
+            parts: Mutex::default(),
+        }
+    }
+
+    /// What is read for `liba`, if it names these.
+    fn needed(dir: &Path, gathers: bool, file: &str, endings: &[&str]) -> Vec<String> {
+        let endings = endings.iter().map(|ending| (*ending).to_owned()).collect();
+        let found = around(dir, gathers).needed(&Natives::default(), &dir.join("deps").join(file), &endings);
+        let names: BTreeSet<String> = found.iter().map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect();
+        names.into_iter().collect()
+    }
+
+    #[test]
+    fn what_a_library_names_is_read_and_all_of_it_where_that_does_not_lead_to_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let std = dir.path().join("sysroot/lib/rustlib/x/lib");
+        std::fs::create_dir_all(&std).unwrap();
+        std::fs::create_dir(dir.path().join("deps")).unwrap();
+        std::fs::write(std.join(format!("libcore{STD}.rlib")), "").unwrap();
+        let write = |name: String| std::fs::write(dir.path().join("deps").join(name), "").unwrap();
+        for (name, ending) in [("a", A), ("b", B), ("stale", C)] {
+            write(format!("lib{name}{ending}.rlib"));
+            write(format!("lib{name}{ending}.rmeta"));
+            write(format!("{name}{ending}.d"));
+        }
+        write(format!("libown{C}.rmeta"));
+        let file = format!("liba{A}.rmeta");
+        let names = |gathers, file: &str, endings: &[&str]| needed(dir.path(), gathers, file, endings);
+        assert_eq!(names(false, &file, &[A, B, STD]), [format!("libb{B}.rmeta")]);
+        assert_eq!(names(true, &file, &[A, B, STD]), [format!("liba{A}.rlib"), format!("libb{B}.rlib")]);
+        assert_eq!(
+            names(false, &format!("liba{A}.rlib"), &[A, B]),
+            [format!("liba{A}.rmeta"), format!("libb{B}.rmeta")],
+            "metadata beside"
+        );
+        let all = ["a", "b", "stale"]
+            .into_iter()
+            .zip([A, B, C])
+            .flat_map(|(name, ending)| ["rlib", "rmeta"].map(|end| format!("lib{name}{ending}.{end}")));
+        let all: Vec<String> = all.collect();
+        assert_eq!(names(false, &file, &[]), all, "it says nothing");
+        assert_eq!(names(false, &file, &[A, B, "-eeeeeeeeeeeeeeee"]), all, "it names what isn't there");
+        write("libunnamed.rlib".into());
+        assert_eq!(names(false, &file, &[A, STD]), ["libunnamed.rlib"], "what Cargo hasn't named may be needed by any");
     }
 }
