@@ -5,6 +5,7 @@
 
 mod absent;
 mod bad_days;
+mod bound;
 mod bucket_crashes;
 mod command_line;
 mod config_changes;
@@ -16,6 +17,7 @@ mod declared;
 mod diagnostics;
 mod doctor;
 mod edits;
+mod foreign;
 mod forged;
 mod freshness;
 mod history;

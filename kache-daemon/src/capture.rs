@@ -17,7 +17,7 @@ use crate::restore::detach;
 use crate::sources::{Contents, NotStored, Observed, Read};
 use kache_journal::Kept;
 use kache_model::artifact::DepInfoText;
-use kache_model::{Artifact, ArtifactKey, FileStamp, InputSet, Mentions, Output, Role, Spelling, Witness};
+use kache_model::{Artifact, ArtifactKey, FileStamp, InputSet, Mentions, Output, Role, RootKinds, Spelling, Stays, Witness};
 use kache_proto::Report;
 use kache_rustc::dep_info;
 use kache_rustc::scan::Scanner;
@@ -75,7 +75,9 @@ struct Taken {
 #[derive(Debug)]
 struct Scanned {
     blob: StagedBlob,
-    /// A root that it spells.
+    /// The roots that it spells.
+    roots: RootKinds,
+    /// One of them, as it is spelled.
     spells: Option<String>,
     mentions: Mentions,
 }
@@ -190,7 +192,7 @@ impl Engine {
             return Err(NotStored::Moved(taken.path.clone()));
         }
         let seen = scanner.finish();
-        Ok(Scanned { blob, spells: seen.root, mentions: seen.mentions })
+        Ok(Scanned { blob, roots: seen.roots, spells: seen.spelled, mentions: seen.mentions })
     }
 
     /// What rustc itself puts into a library, as the toolchain's own libraries show. (One named by `--sysroot` is of the same compiler.)
@@ -215,11 +217,9 @@ impl Engine {
             status,
             _storing,
         } = captured;
-        // Both are good here, and not for others.
-        let continued_session = continued_session || question.by_script;
         let mut blobs = Vec::with_capacity(outputs.len());
         let mut listed = Vec::with_capacity(outputs.len());
-        let mut kept = Kept::Stored;
+        let (mut kept, mut bound) = (Kept::Stored, RootKinds::NONE);
         for mut taken in outputs {
             let scanned = match taken.blob.take() {
                 Some(scanned) => scanned,
@@ -228,9 +228,11 @@ impl Engine {
             if taken.expected.role == Role::Rlib {
                 audit(&question, &taken, &self.own_members(&question), &bundled)?;
             }
-            if let Some(root) = &scanned.spells {
-                tracing::info!(krate = %question.compile.crate_name, output = %taken.expected.name, %root, "bound: the output spells a path");
-                kept = Kept::Bound { output: taken.expected.name.clone(), path: root.clone() };
+            if let Some(path) = &scanned.spells {
+                bound = bound.union(scanned.roots);
+                let output = taken.expected.name.clone();
+                tracing::info!(krate = %question.compile.crate_name, %output, %path, roots = ?scanned.roots, "bound: the output spells a path");
+                kept = Kept::Bound { output, path: path.clone(), roots: bound };
             }
             listed.push(Output {
                 role: taken.expected.role,
@@ -243,11 +245,16 @@ impl Engine {
             blobs.push(scanned.blob);
         }
         let Observed { mut set, contents: Contents { content, .. }, linked, .. } = observed;
-        let bound = kept != Kept::Stored;
         set.bound = bound;
         set.noisy = streams::has_diagnostics(&report.stderr);
         let key = ArtifactKey::derive(&content, &set, &question.roots, &question.compile.diagnostics());
         let hide = |text: &[u8], spelling| question.compile.hide_name(question.compile.hide_roots(&question.roots, text, spelling));
+        let stays = match () {
+            () if question.closure.foreign => Stays::Foreign,
+            () if question.by_script => Stays::Script,
+            () if continued_session => Stays::ContinuedSession,
+            () => Stays::No,
+        };
         let artifact = Artifact {
             package: question.compile.package.clone(),
             crate_name: question.compile.keyed_name().to_owned(),
@@ -262,13 +269,13 @@ impl Engine {
             stderr: hide(&report.stderr, question.compile.spelling()),
             status,
             compile_millis: report.wall_millis,
-            continued_session,
+            stays,
             bound,
             mentions,
             runs_macros: question.closure.runs_macros,
             linked,
         };
-        let bucket = self.bucket().filter(|bucket| bucket.takes_uploads() && !bound && !continued_session);
+        let bucket = self.bucket().filter(|bucket| bucket.takes_uploads() && artifact.may_travel());
         let bucket = bucket.filter(|_| match self.may_travel(&question, &set) {
             Ok(()) => true,
             Err(beyond) => {

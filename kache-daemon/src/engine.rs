@@ -19,6 +19,7 @@
 use crate::bucket::{Bucket, Came};
 use crate::capture::Captured;
 use crate::files::{self, Files};
+use crate::foreign::{Around, Foreign};
 use crate::inflight::{Entry, InFlights};
 use crate::journal::{self, Call, Ended, Journal};
 use crate::lease::{Lease, Leases, Waited, Waiter};
@@ -59,6 +60,7 @@ pub(crate) struct Engine {
     bucket: OnceLock<Arc<Bucket>>,
     pub(crate) files: Files,
     pub(crate) outputs: Outputs,
+    foreign: Foreign,
     pub(crate) linkers: Linkers,
     pub(crate) natives: Natives,
     pub(crate) spellings: Spellings,
@@ -126,6 +128,7 @@ impl Engine {
             bucket: OnceLock::new(),
             files: Files::default(),
             outputs: Outputs::default(),
+            foreign: Foreign::default(),
             linkers: Linkers::default(),
             natives: Natives::default(),
             spellings: Spellings::default(),
@@ -232,7 +235,10 @@ impl Engine {
         // Whoever held the lease until just now may have published.
         match self.find(&question, waited, start) {
             Ok(found) => self.hit_or_verify(found, question, start),
-            Err(candidates) if question.session.is_some() => Answer::Look(Box::new(Errand { question, candidates, lease, waited, start })),
+            // What is made over libraries of somebody else's is nowhere but here.
+            Err(candidates) if question.session.is_some() && !question.closure.foreign => {
+                Answer::Look(Box::new(Errand { question, candidates, lease, waited, start }))
+            }
             Err(_) => self.compile(question, lease, start),
         }
     }
@@ -409,10 +415,15 @@ impl Engine {
         self.stats.not_stored(class(question), reason.reason(), reason.to_string());
     }
 
-    /// Who made the library at `path`: just being made (Cargo starts dependents as soon as the metadata is there), or known from an earlier
-    /// compile or restore.
-    pub(crate) fn origin(&self, path: &Path) -> Option<Origin> {
-        self.inflight.origin(self, path).or_else(|| self.outputs.recall(&self.store, &self.files, path))
+    /// What the library at `path` is: just being made (Cargo starts dependents as soon as the metadata is there), known from an earlier
+    /// compile or restore, or made by somebody else.
+    pub(crate) fn origin(&self, path: &Path, around: &Around) -> std::io::Result<Origin> {
+        let known = self.inflight.origin(self, path).or_else(|| self.outputs.recall(&self.store, &self.files, path));
+        match known {
+            None => self.foreign.origin(self, path, around),
+            Some(origin) if origin.foreign && around.gathers() => self.foreign.with_code(self, origin, path, around),
+            Some(origin) => Ok(origin),
+        }
     }
 
     pub(crate) fn toolchain(&self, compiler: &Path, env: &Env, cwd: &Path) -> Result<Arc<Toolchain>, Bypass> {

@@ -5,6 +5,7 @@
 
 use crate::engine::Engine;
 use crate::files::{Files, Tree};
+use crate::foreign::Around;
 use crate::natives::Ask;
 use crate::outputs::Origin;
 use crate::question::Question;
@@ -22,6 +23,7 @@ pub(crate) struct Looked {
     trees: Vec<(PathBuf, Tree, Option<Digest>)>,
     externs: Vec<(PathBuf, Origin)>,
     natives: Vec<(Ask, Vec<PathBuf>)>,
+    system: Option<Digest>,
 }
 
 impl Looked {
@@ -62,10 +64,16 @@ impl Looked {
         self.natives.push((ask, found));
     }
 
+    /// Notes the state of the system's native libraries.
+    pub(crate) fn system(&mut self, state: Digest) {
+        self.system = Some(state);
+    }
+
     /// One of them that isn't what it was when `question` came.
     pub(crate) fn moved(&self, engine: &Engine, question: &Question) -> Option<PathBuf> {
         let file = self.files.iter().find(|(path, before)| !stands(&engine.files, path, *before)).map(|(path, _)| path);
-        let library = || self.externs.iter().find(|(path, before)| !is_from(engine, path, before)).map(|(path, _)| path);
+        let around = question.around();
+        let library = || self.externs.iter().find(|(path, before)| !is_from(engine, path, before, &around)).map(|(path, _)| path);
         let differs = |path: &Path, tree, before: &Option<Digest>| engine.files.tree(path, tree).ok().as_ref() != Some(before);
         let tree = || self.trees.iter().find(|(path, tree, before)| differs(path, *tree, before)).map(|(path, ..)| path);
         file.or_else(library).or_else(tree).cloned().or_else(|| self.found_elsewhere(engine, question))
@@ -73,12 +81,13 @@ impl Looked {
 
     /// The directory of a unit one of whose native libraries is another file now.
     fn found_elsewhere(&self, engine: &Engine, question: &Question) -> Option<PathBuf> {
-        if self.natives.is_empty() {
+        if self.natives.is_empty() && self.system.is_none() {
             return None;
         }
         let wants = question.compile.wants();
         let search = question.search(engine, &wants);
         let differs = self.natives.iter().any(|(ask, found)| search.ask(ask).as_ref() != Ok(found));
+        let differs = differs || self.system.is_some_and(|before| search.system() != before);
         differs.then(|| wants.native_dirs.first().cloned().unwrap_or_default())
     }
 }
@@ -93,6 +102,6 @@ fn stands(files: &Files, path: &Path, before: Found) -> bool {
 }
 
 /// Not by its stamp: a library that was still being compiled gets another inode when it is done, and Cargo may stamp it.
-fn is_from(engine: &Engine, path: &Path, before: &Origin) -> bool {
-    engine.origin(path).is_some_and(|now| (now.content, now.interface) == (before.content, before.interface))
+fn is_from(engine: &Engine, path: &Path, before: &Origin, around: &Around) -> bool {
+    engine.origin(path, around).is_ok_and(|now| (now.content, now.interface) == (before.content, before.interface))
 }

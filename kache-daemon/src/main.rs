@@ -17,6 +17,7 @@ mod conversation;
 mod engine;
 mod fence;
 mod files;
+mod foreign;
 mod housekeeping;
 mod http;
 mod inflight;

@@ -6,7 +6,7 @@
 //! Directories are listed once and looked up by name from then on, for as long as their stamps agree: a link asks for dozens of names.
 
 use crate::files::{self, Found};
-use kache_model::FileStamp;
+use kache_model::{Digest, Encoder, FileStamp};
 use kache_rustc::{Named, NativeKind, NativeLibrary, named_in_script};
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -47,6 +47,12 @@ impl Natives {
     /// Whether the file is a library or an object that holds all that a linker takes from it.
     pub(crate) fn is_real(&self, path: &Path) -> bool {
         matches!(self.kind(path), Kind::Real)
+    }
+
+    /// The names in a directory; none if there is no such directory.
+    pub(crate) fn names_in(&self, directory: &Path) -> Vec<OsString> {
+        let Ok(Some(Found::Directory(stamp))) = files::look(directory) else { return Vec::new() };
+        self.listing(directory, stamp).iter().cloned().collect()
     }
 
     fn kind(&self, path: &Path) -> Kind {
@@ -196,6 +202,26 @@ impl<'a> Search<'a> {
             all.extend(names.into_iter().map(|name| dir.path.join(name)));
         }
         self.all_behind(all)
+    }
+
+    /// The state of all libraries in the system's directories, by their stamps: means something on this machine only.
+    pub(crate) fn system(&self) -> Digest {
+        let mut encoder = Encoder::new("kache.system-libraries.v1");
+        for dir in self.dirs.iter().enumerate().filter(|(place, dir)| *place >= self.own || dir.system).map(|(_, dir)| dir) {
+            let ends = [".a", ".so", ".dylib", ".tbd"];
+            let is_library = |name: &&OsString| name.to_str().is_some_and(|name| ends.iter().any(|end| name.ends_with(end)));
+            let mut names: Vec<&OsString> = dir.names.iter().filter(is_library).collect();
+            names.sort();
+            for name in names {
+                encoder.field("name", name.as_encoded_bytes());
+                if let Ok(FileStamp { device, inode, size, mtime, ctime, btime }) = files::stamp(&dir.path.join(name)) {
+                    encoder
+                        .list("file", [device, inode, size].map(u64::to_le_bytes))
+                        .list("times", [mtime, ctime, btime].map(i128::to_le_bytes));
+                }
+            }
+        }
+        encoder.finish()
     }
 
     /// The first file with each of these names, in the order in which the search comes to them.

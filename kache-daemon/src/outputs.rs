@@ -1,7 +1,8 @@
 //! Where the files of target directories came from: what stands behind an `--extern`.
 //!
 //! Promise: an origin is given out only for a file that this cache compiled or restored and that nobody has replaced since. A
-//! library that plain cargo built has none, even when its bytes are the same: a macro behind a re-export may differ.
+//! library that plain cargo built has none here, even when its bytes are the same: a macro behind a re-export may differ. What such a one
+//! is, [`crate::foreign`] finds out.
 //!
 //! Cargo stamps the outputs of `check` builds after rustc has ended, so a moved mtime alone proves nothing: on the same inode
 //! (birth time included) the bytes are hashed again and compared.
@@ -34,6 +35,8 @@ pub(crate) struct Origin {
     pub(crate) libraries: BTreeSet<String>,
     /// Those that sources name.
     pub(crate) linked: Linked,
+    /// Something in it or behind it wasn't made by this cache: what is made over it stays on this machine.
+    pub(crate) foreign: bool,
 }
 
 /// What a row in the store begins with: rows of another shape are unknown.

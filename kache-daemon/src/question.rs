@@ -6,6 +6,7 @@
 use crate::bucket::{Session, Turn};
 use crate::engine::Engine;
 use crate::files::Files;
+use crate::foreign::Around;
 use crate::journal::Call;
 use crate::linker::{Choice, Linker};
 use crate::looked::Looked;
@@ -89,6 +90,8 @@ pub(crate) struct Closure {
     pub(crate) libraries: BTreeSet<String>,
     /// Native libraries that their sources name.
     pub(crate) linked: Linked,
+    /// Some of it wasn't made by this cache.
+    pub(crate) foreign: bool,
 }
 
 impl Question {
@@ -194,7 +197,7 @@ impl Question {
     pub(crate) fn origin(&self, contents: Contents, made: Interface, own: Mentions, linked: &Linked) -> Origin {
         let Interface { pinned: interface, code: loaded } = made;
         let content = if interface.is_some() { contents.portable } else { contents.content };
-        let Closure { library_mentions, runs_macros, .. } = self.closure;
+        let Closure { library_mentions, runs_macros, foreign, .. } = self.closure;
         let is_macro = self.compile.is_proc_macro();
         // What a macro links stays with it.
         let (libraries, linked) = if is_macro { Default::default() } else { self.libraries(linked) };
@@ -206,7 +209,13 @@ impl Question {
             runs_macros: runs_macros || is_macro,
             libraries,
             linked,
+            foreign,
         }
+    }
+
+    /// Where rustc looks for what its externs need.
+    pub(crate) fn around(&self) -> Around {
+        Around::of(&self.compile, &self.call.request.cwd, &self.toolchain)
     }
 
     /// Native libraries that a program over this unit links: those of its dependencies and its own, unless they are part of it.
@@ -297,12 +306,13 @@ impl Lookup<'_> {
     /// Identifies each extern and gathers what lies behind it.
     fn externs(&mut self, inputs: &mut UnitInputs) -> Result<Closure, Bypass> {
         let mut closure = Closure { runs_macros: self.compile.is_proc_macro(), ..Closure::default() };
+        let around = Around::of(self.compile, self.cwd, self.toolchain);
         inputs.externs.clear();
         for item in &self.compile.externs {
             let mut input = ExternInput { modifiers: item.modifiers.clone(), name: item.name.clone(), content: None, interface: None };
             if let Some(path) = &item.path {
                 let path = self.cwd.join(path);
-                let origin = self.engine.origin(&path).ok_or_else(|| self.unknown(&item.name, &path))?;
+                let origin = self.engine.origin(&path, &around).map_err(|error| unknown(&item.name, &path, &error))?;
                 input.content = Some(origin.content);
                 input.interface = origin.interface;
                 closure.library_mentions = closure.library_mentions.union(origin.library_mentions);
@@ -310,15 +320,12 @@ impl Lookup<'_> {
                 closure.runs_macros |= origin.runs_macros;
                 closure.libraries.extend(origin.libraries.iter().cloned());
                 closure.linked.extend(&origin.linked);
+                closure.foreign |= origin.foreign;
                 self.looked.library(path, origin);
             }
             inputs.externs.push(input);
         }
         Ok(closure)
-    }
-
-    fn unknown(&self, name: &str, path: &Path) -> Bypass {
-        Bypass::new(BypassReason::UnknownExtern, format!("{name}: {}", path.display()))
     }
 
     /// Native libraries, files named by options, directories searched for crates, the linker.
@@ -420,11 +427,18 @@ impl Lookup<'_> {
             asked.extend(closure.linked.names.iter().map(|name| (format!("inherited #[link] {name}"), Ask::Attribute(name.clone()))));
             asked.extend(closure.linked.by_macro.then(|| ("inherited #[link]".to_owned(), Ask::Any)));
         }
-        if asked.is_empty() {
+        // A library of somebody else's may link what no option leads to.
+        let by_system = gathers && closure.foreign && closure.linked.by_macro;
+        if asked.is_empty() && !by_system {
             return Ok(());
         }
         let bundled = bundled_linkers(self.toolchain, self.compile, self.cwd);
         let search = search(self.engine, wants, bundled.as_deref(), self.env, self.cwd);
+        if by_system {
+            let state = search.system();
+            inputs.named_files.insert("the system's libraries".into(), state);
+            self.looked.system(state);
+        }
         for (what, ask) in asked {
             let found = search.ask(&ask).map_err(|detail| Bypass::new(BypassReason::NativeLibrary, detail))?;
             for (place, path) in found.iter().enumerate() {
@@ -468,6 +482,10 @@ impl Lookup<'_> {
         encoder.field("unit", unit.0.as_bytes()).optional("source", source.as_ref().map(|digest| digest.as_bytes().as_slice()));
         Ok(encoder.finish())
     }
+}
+
+fn unknown(name: &str, path: &Path, error: &std::io::Error) -> Bypass {
+    Bypass::new(BypassReason::UnknownExtern, format!("{name}: {}: {error}", path.display()))
 }
 
 /// What `-C target-cpu=native` means here: the processor's identity and features as the kernel lists them.

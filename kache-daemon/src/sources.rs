@@ -132,9 +132,13 @@ impl Contents {
 
 impl Engine {
     /// The content key of `question` under a set as things are now. `None` if the set doesn't apply: a file is gone or unreadable, or
-    /// something exists that must not; or if the bucket had it name what it has no business with.
+    /// something exists that must not;  if its results spell a root that
+    /// this question doesn't have; or if the bucket had it name what it has no business with.
     pub(crate) fn read(&self, question: &Question, known: KnownSet) -> Option<Read> {
         let KnownSet { set, witness } = known;
+        if !question.roots.kinds().holds(set.bound) {
+            return None;
+        }
         let read = match witness {
             Witness::Own => self.contents(question, &set, None),
             Witness::Bucket => self.contents_within(question, &set).unwrap_or_else(|beyond| {
@@ -380,7 +384,7 @@ fn spelled_by_libraries(question: &Question, name: &str) -> bool {
     if Mentions::NAMES.contains(&name) {
         return false;
     }
-    let entries = question.compile.dependency_dirs().flat_map(|dir| std::fs::read_dir(dir).into_iter().flatten().flatten());
+    let entries = question.compile.dependency_dirs().into_iter().flat_map(|dir| std::fs::read_dir(dir).into_iter().flatten().flatten());
     let files = entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|end| end == "rmeta" || end == "rlib"));
     let finder = memmem::Finder::new(name);
     files.filter_map(|path| std::fs::read(path).ok()).any(|bytes| finder.find(&bytes).is_some())

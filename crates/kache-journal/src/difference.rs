@@ -6,7 +6,7 @@
 use crate::change::{Change, FileChange, Setting};
 use crate::record::{Kept, Record, Seen};
 use crate::value::Value;
-use kache_model::{Digest, ExternInput, UnitInputs};
+use kache_model::{Digest, ExternInput, MAX_BASES, RootKind, UnitInputs};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// `-C` options that profiles set, with what is meant where one isn't given.
@@ -299,26 +299,34 @@ fn contents(was: &Seen, is: &Seen, changes: &mut Vec<Change>) {
 
 /// Paths, where they count.
 fn roots(old: &Record, new: &Record, was: &Seen, is: &Seen, changes: &mut Vec<Change>) {
-    let bound = [&old.kept, &new.kept].into_iter().find_map(|kept| match kept {
-        Kept::Bound { path, .. } => Some(path.clone()),
-        _ => None,
-    });
     let literal = was.inputs.literal_roots != is.inputs.literal_roots;
-    let set_bound = was.set.bound || is.set.bound;
-    if was.roots == is.roots || !(literal || bound.is_some() || set_bound) {
-        return;
+    let (mut spelled, mut bound) = (None, was.set.bound.union(is.set.bound));
+    for kept in [&old.kept, &new.kept] {
+        if let Kept::Bound { path, roots, .. } = kept {
+            spelled = spelled.or_else(|| Some(path.clone()));
+            bound = bound.union(*roots);
+        }
     }
-    let differing = || was.roots.iter().zip(&is.roots).filter(|(from, to)| from != to);
+    let counts = |kind: RootKind| literal || bound.contains(kind);
     // The workspace is what people know; where a target directory is follows from it as a rule.
-    let differing = differing().find(|(from, _)| from.starts_with("/proc/self/cwd=")).or_else(|| differing().next());
-    let path = |text: Option<&String>| text.map_or("elsewhere", |text| text.split_once('=').map_or(&**text, |(_, path)| path)).to_owned();
-    let (from, to) = (path(differing.map(|(from, _)| from)), path(differing.map(|(_, to)| to)));
+    let kinds = [RootKind::Workspace, RootKind::CargoHome, RootKind::Target];
+    let bases = (0..MAX_BASES).filter_map(|place| u8::try_from(place).ok()).map(RootKind::Base);
+    let paths = |seen: &Seen, kind: RootKind| -> Vec<String> {
+        let path = |text: &String| text.strip_prefix(kind.placeholder())?.strip_prefix('=').map(str::to_owned);
+        seen.roots.iter().filter_map(path).collect()
+    };
+    let mut differing = kinds.into_iter().chain(bases).filter(|kind| counts(*kind)).filter_map(|kind| {
+        let (from, to) = (paths(was, kind), paths(is, kind));
+        let other = |these: &[String], those: &[String]| these.iter().find(|path| !those.contains(path)).or(these.first()).cloned();
+        (from != to).then(|| [other(&from, &to), other(&to, &from)].map(|path| path.unwrap_or_else(|| "elsewhere".to_owned())))
+    });
+    let Some([from, to]) = differing.next() else { return };
     // A variable that holds the path is how the path got in.
     let told = |change: &Change| matches!(change, Change::Variable { from: Value::Text(text), .. } if text.contains(&from));
     if changes.iter().any(told) {
         return;
     }
-    changes.push(Change::Bound { path: bound.or_else(|| (!literal).then(|| "a path".to_owned())), from, to });
+    changes.push(Change::Bound { path: spelled.or_else(|| (!literal).then(|| "a path".to_owned())), from, to });
 }
 
 fn how(from: Option<Digest>, to: Option<Digest>) -> FileChange {

@@ -51,7 +51,7 @@ pub type Stored<'a> = &'a dyn Fn() -> Vec<Seen>;
 /// Explains `record` of `build`. `stored` is what the store's artifacts of the same crate tell, for when no record is known.
 pub fn explain(history: &History<'_>, build: &Build, record: &Record, stored: Stored<'_>) -> Explanation {
     match record.outcome {
-        Outcome::Bypass => bypassed(history, build, record),
+        Outcome::Bypass => bypassed(record),
         Outcome::Failed => plain(Verdict::Failed, "rustc failed, so there is nothing to keep"),
         Outcome::LocalHit => plain(Verdict::Hit, "restored from the local store"),
         Outcome::RemoteHit => plain(Verdict::Hit, "restored from the team's bucket"),
@@ -187,13 +187,10 @@ fn advice(changes: &[Change]) -> Option<String> {
     Some(text.to_owned())
 }
 
-fn bypassed(history: &History<'_>, build: &Build, record: &Record) -> Explanation {
+fn bypassed(record: &Record) -> Explanation {
     let Some(bypass) = &record.bypass else { return plain(Verdict::Bypassed, "declined") };
     let Bypass { reason, detail } = bypass;
-    let mut lines = vec![sentence(*reason, detail)];
-    if *reason == BypassReason::UnknownExtern {
-        lines.extend(behind(history, build, detail));
-    }
+    let lines = vec![sentence(*reason, detail)];
     Explanation { verdict: Verdict::Bypassed, lines, advice: Some(reason.advice().to_owned()), compared_with_millis: None }
 }
 
@@ -201,20 +198,4 @@ fn bypassed(history: &History<'_>, build: &Build, record: &Record) -> Explanatio
 pub fn sentence(reason: BypassReason, detail: &str) -> String {
     let meaning = reason.meaning().trim_end_matches('.');
     if detail.is_empty() { format!("{meaning} ({})", reason.name()) } else { format!("{meaning}: {detail} ({})", reason.name()) }
-}
-
-/// A dependency that is unknown because it was declined itself.
-fn behind(history: &History<'_>, build: &Build, detail: &str) -> Option<String> {
-    // `name: /…/libcrate-hash.rmeta`; the name is the dependent's own for it.
-    let file = detail.rsplit('/').next()?.strip_prefix("lib")?;
-    let name = file.rsplit_once('-').map_or(file, |(name, _)| name);
-    let own = history.builds().iter().rev().find_map(|other| {
-        let here = other.id == build.id || other.dir == build.dir;
-        other.records.iter().rev().find(|record| here && record.crate_name == name && record.outcome == Outcome::Bypass)
-    })?;
-    let Bypass { reason, detail } = own.bypass.as_ref()?;
-    match reason {
-        BypassReason::UnknownExtern => behind(history, build, detail).or_else(|| Some(format!("`{name}` was bypassed itself"))),
-        other => Some(format!("because `{name}` was bypassed itself: {}", sentence(*other, detail))),
-    }
 }

@@ -1,7 +1,9 @@
 //! One compile or probe, as it ended.
 
 use crate::value::{HidingKey, Value};
-use kache_model::{ArtifactKey, Bypass, ContentKey, Digest, InputSet, Keying, NotStoredReason, Outcome, UnitInputs, UnitKey, UnitOutline};
+use kache_model::{
+    ArtifactKey, Bypass, ContentKey, Digest, InputSet, Keying, NotStoredReason, Outcome, RootKinds, UnitInputs, UnitKey, UnitOutline,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -116,12 +118,14 @@ pub enum Kept {
     No,
     /// Stored.
     Stored,
-    /// Stored, and good for these very paths only.
+    /// Stored, and good only where the roots that it spells are the same.
     Bound {
-        /// The output that spells one, and the path.
+        /// An output that spells one.
         output: String,
         /// The path.
         path: String,
+        /// All roots that its outputs spell.
+        roots: RootKinds,
     },
     /// Not stored, and why.
     Refused(String),

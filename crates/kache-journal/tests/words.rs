@@ -3,7 +3,7 @@
 use kache_journal::explain::{explain, sentence};
 use kache_journal::{Build, History, Kept, Kind, Moved, Record, Removal, Seen, Value, Verdict, answer, difference, graph};
 use kache_model::{
-    Bypass, BypassReason, ContentKey, Digest, ExternInput, InputSet, InputVar, Keying, Outcome, PortablePath, UnitInputs, UnitKey,
+    Bypass, BypassReason, ContentKey, Digest, ExternInput, InputSet, InputVar, Keying, Outcome, PortablePath, RootKind, UnitInputs, UnitKey,
 };
 use std::sync::Arc;
 
@@ -201,10 +201,19 @@ fn every_kind_of_change_reads_as_people_say_it() {
 #[test]
 fn a_known_artifact_of_another_path_binds() {
     let mut old = record(0, "a", seen(|_| ()));
-    old.kept = Kept::Bound { output: "liba.rlib".into(), path: "/here".into() };
+    let bound = |kind| Kept::Bound { output: "liba.rlib".into(), path: "/here".into(), roots: [kind].into_iter().collect() };
+    old.kept = bound(RootKind::Workspace);
     let new = record(1, "a", seen(|s| s.roots = vec!["/proc/self/cwd=/there".into()]));
     let found: Vec<String> = difference::between(&old, &new).iter().map(ToString::to_string).collect();
     assert_eq!(found, ["bound to its path: the known artifact spells /here, so it is good for /here only, and this is /there"]);
+    // Bound to a root that is the same: something else is to blame.
+    old.kept = bound(RootKind::CargoHome);
+    assert!(difference::between(&old, &new).is_empty());
+    let home = |path: &str| seen(|s| s.roots.insert(0, format!("/@kache/cargo={path}")));
+    let (mut old, new) = (record(0, "a", home("/a/.cargo")), record(1, "a", home("/b/.cargo")));
+    old.kept = bound(RootKind::CargoHome);
+    let found: Vec<String> = difference::between(&old, &new).iter().map(ToString::to_string).collect();
+    assert_eq!(found, ["bound to its path: the known artifact spells /here, so it is good for /a/.cargo only, and this is /b/.cargo"]);
 }
 
 /// Crates `c` ← `b` ← `a`, and what is made of an edit in `c`.

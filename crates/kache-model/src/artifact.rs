@@ -1,6 +1,7 @@
 //! What is stored for one successful compile (or one probe, whatever its status).
 
 use crate::digest::{BlobId, ContentKey, UnitKey};
+use crate::root_kinds::RootKinds;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -27,10 +28,10 @@ pub struct Artifact {
     pub status: i32,
     /// What the compile took, milliseconds of wall time.
     pub compile_millis: u64,
-    /// Made by a compile that continued an incremental session, or by a script that may read what nobody sees: good here, not for others.
-    pub continued_session: bool,
-    /// Keyed with the literal roots, because an output spells one.
-    pub bound: bool,
+    /// Whether it is good here only.
+    pub stays: Stays,
+    /// The roots that its outputs spell: it is keyed with these, and good where they are the same.
+    pub bound: RootKinds,
     /// Variables that its outputs mention by name (in macros that others may expand or run).
     pub mentions: Mentions,
     /// A proc macro, or something that can reach one.
@@ -39,6 +40,28 @@ pub struct Artifact {
     /// (and evicted).
     #[serde(skip)]
     pub linked: Linked,
+}
+
+/// Why a result is good on the machine that made it and not for others, whatever its bytes say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stays {
+    /// It may travel.
+    #[default]
+    No,
+    /// Its compile continued an incremental session.
+    ContinuedSession,
+    /// A script in the linker's place linked it, which may read what nobody sees.
+    Script,
+    /// It was made over a library that wasn't built through this cache: nobody else has that one.
+    Foreign,
+}
+
+impl Artifact {
+    /// Whether it may leave the machine that made it.
+    pub fn may_travel(&self) -> bool {
+        self.bound.travel() && self.stays == Stays::No
+    }
 }
 
 /// Native libraries that sources name in `#[link(name = "…")]`, with no word about them on the command line.

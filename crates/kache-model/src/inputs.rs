@@ -5,7 +5,8 @@
 //! lead a deterministic rustc to read the same files.
 
 use crate::digest::{ArtifactKey, ContentKey, Digest, Encoder, UnitKey};
-use crate::roots::Roots;
+use crate::root_kinds::RootKinds;
+use crate::roots::{RootKind, Roots};
 use serde::{Deserialize, Serialize};
 
 /// A path in which machine-local roots are spelled as placeholders.
@@ -41,8 +42,8 @@ pub struct InputSet {
     pub absent: Vec<PortablePath>,
     /// Variables.
     pub vars: Vec<InputVar>,
-    /// The result spelled a root, so its key holds the literal roots.
-    pub bound: bool,
+    /// The roots that the result spelled: its key holds these literally.
+    pub bound: RootKinds,
     /// The result held diagnostics, so its key holds the options that shape them.
     pub noisy: bool,
 }
@@ -61,12 +62,13 @@ impl InputSet {
     /// Names the set.
     pub fn id(&self) -> Digest {
         let Self { files, absent, vars, bound, noisy } = self;
-        let mut encoder = Encoder::new("kache.input-set.v1");
+        let mut encoder = Encoder::new("kache.input-set.v2");
         encoder.list("files", files.iter().map(|path| &path.0));
         encoder.list("absent", absent.iter().map(|path| &path.0));
         encoder.list("vars", vars.iter().map(|var| &var.name));
         encoder.list("locators", vars.iter().filter(|var| var.keying == Keying::Locator).map(|var| &var.name));
-        encoder.field("flags", &[u8::from(*bound), u8::from(*noisy)]);
+        encoder.list("bound", bound.kinds().map(RootKind::name));
+        encoder.field("noisy", &[u8::from(*noisy)]);
         encoder.finish()
     }
 }
@@ -112,16 +114,49 @@ impl ContentKey {
 }
 
 impl ArtifactKey {
-    /// The key of the result of `content`: with the literal roots if `set.bound`, with the options that shape diagnostics if `set.noisy`.
+    /// The key of the result of `content`: with those roots as they are spelled that `set.bound` names, with the options that shape diagnostics
+    /// if `set.noisy`.
     pub fn derive(content: &ContentKey, set: &InputSet, roots: &Roots, diagnostics: &[String]) -> Self {
         let mut encoder = Encoder::new("kache.artifact.v2");
         encoder.field("content", content.0.as_bytes());
-        if set.bound {
-            encoder.list("roots", roots.literal());
+        if !set.bound.is_empty() {
+            encoder.list("roots", roots.literal_of(set.bound));
         }
         if set.noisy {
             encoder.list("diagnostics", diagnostics);
         }
         Self(encoder.finish())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::roots::Root;
+
+    fn roots(home: &str, workspace: &str) -> Roots {
+        Roots::new(vec![Root::new(RootKind::CargoHome, home, home), Root::new(RootKind::Workspace, workspace, workspace)])
+    }
+
+    fn key(bound: &[RootKind], roots: &Roots) -> ArtifactKey {
+        let set = InputSet { bound: bound.iter().copied().collect(), ..InputSet::default() };
+        ArtifactKey::derive(&ContentKey(Digest::of(b"x")), &set, roots, &[])
+    }
+
+    #[test]
+    fn a_key_holds_the_roots_that_were_spelled_and_no_others() {
+        let here = roots("/home", "/work/a");
+        let (other_workspace, other_home) = (roots("/home", "/work/b"), roots("/elsewhere", "/work/a"));
+        let same = |bound: &[RootKind], other: &Roots| key(bound, &here) == key(bound, other);
+        assert!(same(&[], &other_workspace) && same(&[], &other_home));
+        assert!(same(&[RootKind::CargoHome], &other_workspace) && !same(&[RootKind::CargoHome], &other_home));
+        assert!(!same(&[RootKind::Workspace], &other_workspace) && same(&[RootKind::Workspace], &other_home));
+        let both = [RootKind::CargoHome, RootKind::Workspace];
+        assert!(!same(&both, &other_workspace) && !same(&both, &other_home));
+        let by_kind = [&[][..], &both[..1], &both[1..], &both].map(|bound| key(bound, &here));
+        assert_eq!(std::collections::BTreeSet::from(by_kind).len(), 4);
+        let sets = [&[][..], &both[..1], &both[1..], &both];
+        let ids = sets.map(|bound| InputSet { bound: bound.iter().copied().collect(), ..InputSet::default() }.id());
+        assert_eq!(std::collections::BTreeSet::from(ids).len(), 4);
     }
 }

@@ -86,7 +86,7 @@ reasons! {
     LinkerUnknown "linker_unknown" "The linker could not be identified.", "Check that the linker runs: `cc --version`. A script in its place has to answer `-print-prog-name=ld` as the linker behind it does.";
     SearchDir "search_dir" "A -L directory holds crates that no --extern names.", "Pass the crates by --extern, or use -L dependency=.";
     NativeLibrary "native_library" "A native library could not be found or identified, or only names other files (a thin archive).", "Check the -L native= directories.";
-    UnknownExtern "unknown_extern" "A dependency was not built through this cache, so what it was made from is unknown.", "Run `cargo clean` once, or use a fresh target directory.";
+    UnknownExtern "unknown_extern" "A dependency can't be read, so what it holds is unknown.", "Look at the file's permissions. `cargo clean` makes it anew.";
     BuildScript "build_script" "What the package's build script declared can't be read, or is more than 10,000 files.", "Have the build script print rerun-if-changed for what it reads, and nothing larger.";
     OpenProbe "open_probe" "A compile without dep-info whose source may read other files.", "Nothing to do.";
     StdinTooLarge "stdin_too_large" "The source on standard input is larger than 1 MiB.", "Nothing to do.";

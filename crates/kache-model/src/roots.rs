@@ -8,6 +8,7 @@
 //! a diagnostic (`reverse_map_prefix_heuristically` in rustc_span).
 
 use crate::inputs::PortablePath;
+use crate::root_kinds::RootKinds;
 use memchr::memmem;
 use serde::{Deserialize, Serialize};
 
@@ -53,7 +54,20 @@ impl RootKind {
         }
     }
 
-    fn all() -> impl Iterator<Item = Self> {
+    /// What it is called in JSON.
+    pub fn name(self) -> &'static str {
+        const BASE_NAMES: [&str; MAX_BASES] = ["base1", "base2", "base3", "base4", "base5", "base6", "base7", "base8"];
+        match self {
+            Self::Toolchain => "toolchain",
+            Self::CargoHome => "cargo_home",
+            Self::Workspace => "workspace",
+            Self::Target => "target",
+            Self::Base(place) => BASE_NAMES[usize::from(place) % MAX_BASES],
+        }
+    }
+
+    /// Every kind that there can be.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
         let bases = (0..BASES.len()).filter_map(|place| u8::try_from(place).ok()).map(Self::Base);
         [Self::Toolchain, Self::CargoHome, Self::Workspace, Self::Target].into_iter().chain(bases)
     }
@@ -134,17 +148,33 @@ impl Roots {
         self.0.iter()
     }
 
+    /// The kinds of root that there are.
+    pub fn kinds(&self) -> RootKinds {
+        self.0.iter().map(|root| root.kind).collect()
+    }
+
+    /// The kinds of those roots that `path` is or lies below, by either spelling.
+    pub fn around(&self, path: &str) -> RootKinds {
+        let is_around = |root: &&Root| root.spellings().any(|spelling| strip_root(path, spelling).is_some());
+        self.0.iter().filter(is_around).map(|root| root.kind).collect()
+    }
+
     /// The root of that kind.
     pub fn get(&self, kind: RootKind) -> Option<&Root> {
         self.0.iter().find(|root| root.kind == kind)
     }
 
-    /// `kind=path` of each root in both spellings, sorted: what the key of a bound artifact holds. The toolchain is left out, its identity is keyed.
+    /// `kind=path` of each root in both spellings, sorted. The toolchain is left out, its identity is keyed.
     pub fn literal(&self) -> Vec<String> {
+        self.literal_of(self.kinds())
+    }
+
+    /// The same of those kinds only: what the key of an artifact holds that spells them.
+    pub fn literal_of(&self, kinds: RootKinds) -> Vec<String> {
         let mut list: Vec<String> = self
             .0
             .iter()
-            .filter(|root| root.kind != RootKind::Toolchain)
+            .filter(|root| kinds.contains(root.kind))
             .flat_map(|root| root.spellings().map(|path| format!("{}={path}", root.kind.placeholder())))
             .collect();
         list.sort();
@@ -278,6 +308,17 @@ mod tests {
         let at = |canonical: &str| Roots::new(vec![Root::new(RootKind::Workspace, "/work", canonical)]).literal();
         assert_eq!(at("/work"), ["/proc/self/cwd=/work"]);
         assert_eq!(at("/v1"), ["/proc/self/cwd=/v1", "/proc/self/cwd=/work"]);
+    }
+
+    #[test]
+    fn a_path_lies_in_all_the_roots_above_it() {
+        let kinds = |path: &str| roots().around(path).kinds().collect::<Vec<_>>();
+        let [workspace, target, home] = [RootKind::Workspace, RootKind::Target, RootKind::CargoHome];
+        assert_eq!(kinds("/work/app/target/debug/x"), [workspace, target, RootKind::Base(1)]);
+        assert_eq!(kinds("/work/app"), [workspace, RootKind::Base(1)], "equal paths are all meant");
+        assert_eq!(kinds("/real/app/target"), [workspace]);
+        assert_eq!(kinds("/home/u/.cargo"), [home, RootKind::Base(0)]);
+        assert_eq!(kinds("/home/us"), []);
     }
 
     #[test]

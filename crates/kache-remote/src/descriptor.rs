@@ -2,7 +2,7 @@
 //!
 //! Promise: a [`Descriptor`] that [`Descriptor::read`] gives away answers the question that was asked ([`Asked`]): key, package and contents agree
 //! with each other, its file names are plain and unique, its sizes are below the [`Limits`], and it is a result that may travel between
-//! machines (not bound to paths, not made by continuing an incremental session), which names nothing that no build has to do with
+//! machines (not bound to a checkout's paths, not made by continuing an incremental session or over somebody else's libraries), which names nothing that no build has to do with
 //! ([`kache_model::bounds`]) and says nothing that a terminal would obey ([`kache_model::terminal`]). Whether its outputs are those that a compile
 //! expects can only be told by whoever knows the compile. The bytes of the outputs are checked by
 //! [`unpack`](crate::unpack). Unknown fields are ignored, so that a later version may say more; an unknown `format` is refused.
@@ -11,7 +11,9 @@ use crate::error::{ErrorKind, RemoteError};
 use crate::name::{ObjectName, PackageName};
 use crate::text;
 use kache_model::artifact::DepInfoText;
-use kache_model::{Artifact, ArtifactKey, ContentKey, InputSet, Linked, Mentions, Output, Roots, UnitKey, UnitOutline, bounds, terminal};
+use kache_model::{
+    Artifact, ArtifactKey, ContentKey, InputSet, Linked, Mentions, Output, RootKinds, Roots, Stays, UnitKey, UnitOutline, bounds, terminal,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 
@@ -103,16 +105,17 @@ impl Descriptor {
         let Self { key, artifact, set, outline } = self;
         let agree = artifact.package == outline.package
             && artifact.crate_name == outline.crate_name
-            // What shapes a noisy result's key beside its content isn't told here.
-            && (set.noisy || *key == ArtifactKey::derive(&artifact.content, set, &Roots::default(), &[]));
+            && artifact.bound == set.bound
+            // What shapes the key of a noisy or bound result beside its content isn't told here.
+            && (set.noisy || !set.bound.is_empty() || *key == ArtifactKey::derive(&artifact.content, set, &Roots::default(), &[]));
         if !agree {
             return Err(RemoteError::new(ErrorKind::WrongKey, format!("the parts of {key} don't belong together")));
         }
-        if artifact.bound || set.bound {
-            return Err(corrupt(format!("{key} is bound to the paths of the machine that made it")));
+        if !artifact.bound.travel() {
+            return Err(corrupt(format!("{key} is bound to the paths of the checkout that made it")));
         }
-        if artifact.continued_session {
-            return Err(corrupt(format!("{key} comes from a continued incremental session")));
+        if artifact.stays != Stays::No {
+            return Err(corrupt(format!("{key} is good on the machine only that made it")));
         }
         check_names(artifact, set)?;
         check_text(artifact)?;
@@ -212,9 +215,9 @@ struct ArtifactJson {
     status: i32,
     compile_millis: u64,
     #[serde(default)]
-    continued_session: bool,
+    stays: Stays,
     #[serde(default)]
-    bound: bool,
+    bound: RootKinds,
     mentions: Vec<String>,
     runs_macros: bool,
     linked: Linked,
@@ -241,7 +244,7 @@ impl From<&Descriptor> for DescriptorJson {
             stderr,
             status,
             compile_millis,
-            continued_session,
+            stays,
             bound,
             mentions,
             runs_macros,
@@ -260,7 +263,7 @@ impl From<&Descriptor> for DescriptorJson {
             stderr,
             status,
             compile_millis,
-            continued_session,
+            stays,
             bound,
             mentions,
             runs_macros,
@@ -286,7 +289,7 @@ impl TryFrom<DescriptorJson> for Descriptor {
             stderr,
             status,
             compile_millis,
-            continued_session,
+            stays,
             bound,
             mentions: names,
             runs_macros,
@@ -309,7 +312,7 @@ impl TryFrom<DescriptorJson> for Descriptor {
             stderr,
             status,
             compile_millis,
-            continued_session,
+            stays,
             bound,
             mentions,
             runs_macros,

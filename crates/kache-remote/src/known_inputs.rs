@@ -15,9 +15,9 @@ pub const MAX_SETS: usize = 8;
 /// Largest object that is read, bytes.
 pub const MAX_KNOWN_INPUTS_BYTES: u64 = 4 << 20;
 
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
-/// The input sets of one unit, newest first: at most [`MAX_SETS`], none twice, none of a result that is bound to a machine's paths.
+/// The input sets of one unit, newest first: at most [`MAX_SETS`], none twice, none of a result that is bound to a checkout's paths.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownInputs {
     unit: UnitKey,
@@ -94,7 +94,7 @@ impl KnownInputs {
 
     fn append(&mut self, sets: impl IntoIterator<Item = InputSet>, may: impl Fn(&InputSet) -> bool) {
         for set in sets {
-            if self.sets.len() < MAX_SETS && !set.bound && !self.sets.contains(&set) && may(&set) {
+            if self.sets.len() < MAX_SETS && set.bound.travel() && !self.sets.contains(&set) && may(&set) {
                 self.sets.push(set);
             }
         }
@@ -104,7 +104,7 @@ impl KnownInputs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kache_model::{Digest, PortablePath};
+    use kache_model::{Digest, PortablePath, RootKind};
 
     fn unit() -> UnitKey {
         UnitKey(Digest::of(b"unit"))
@@ -138,9 +138,10 @@ mod tests {
     }
 
     #[test]
-    fn sets_of_bound_results_stay_at_home() {
-        let bound = InputSet { bound: true, ..set("a") };
-        assert_eq!(KnownInputs::new(unit(), [bound, set("b")]), known(&["b"]));
+    fn sets_of_results_that_are_bound_to_a_checkout_stay_at_home() {
+        let bound = |kind| InputSet { bound: [kind].into_iter().collect(), ..set("a") };
+        let (here, in_team) = (bound(RootKind::Workspace), bound(RootKind::CargoHome));
+        assert_eq!(KnownInputs::new(unit(), [here, in_team.clone(), set("b")]).sets(), [in_team, set("b")]);
     }
 
     #[test]
@@ -149,7 +150,7 @@ mod tests {
         assert_eq!(KnownInputs::read(&written, &unit()).unwrap(), known(&["a", "b"]));
         let kind = |json: &[u8]| KnownInputs::read(json, &unit()).unwrap_err().kind();
         let text = String::from_utf8(written).unwrap();
-        assert_eq!(kind(text.replace("\"format\":1", "\"format\":2").as_bytes()), ErrorKind::Corrupt);
+        assert_eq!(kind(text.replace("\"format\":2", "\"format\":1").as_bytes()), ErrorKind::Corrupt);
         assert_eq!(kind(&text.as_bytes()[..text.len() - 1]), ErrorKind::Corrupt);
         assert_eq!(kind(b"[]"), ErrorKind::Corrupt);
         assert_eq!(kind(&vec![b' '; 5 << 20]), ErrorKind::TooLarge);

@@ -251,11 +251,6 @@ impl Compile {
         self.emit.contains("dep-info")
     }
 
-    /// Where rustc looks for the crates behind its externs: `-L dependency=`.
-    pub fn dependency_dirs(&self) -> impl Iterator<Item = &Path> {
-        self.search.iter().filter(|(kind, _)| kind == "dependency").map(|(_, dir)| dir.as_path())
-    }
-
     /// The source file joined to the working directory; `None` for standard input.
     pub fn source_file(&self) -> Option<PathBuf> {
         match &self.source {

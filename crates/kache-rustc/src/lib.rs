@@ -7,7 +7,7 @@
 //! - [`build_script`] reads what a build script told Cargo; [`spelled_in_sources`] says which variables macros can ask for.
 //! - [`licence`] decides whether the sources use a path variable as a mere locator of includes.
 //! - [`Compile::accepts`] tells a stored result that such a compile leaves from any other.
-//! - [`scan`] finds machine-local roots in outputs; [`streams`] looks at what rustc printed.
+//! - [`scan`] finds machine-local roots in outputs; [`reach`] what a library says that it needs; [`streams`] looks at what rustc printed.
 //!
 //! An option that isn't in the tables of [`mod@flags`] is never ignored.
 
@@ -32,6 +32,7 @@ mod linker_script;
 mod outputs;
 mod probe_name;
 mod query;
+pub mod reach;
 mod rpath;
 pub mod scan;
 mod script;

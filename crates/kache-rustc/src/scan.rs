@@ -1,8 +1,10 @@
 //! Finds machine-local roots and names of path variables in output files.
 //!
 //! The second net behind the licence: rustc was told to write placeholders, so an output that still spells a root got it in a way that
-//! nobody foresaw, and the artifact is bound to this machine's paths.
+//! nobody foresaw, and the artifact is bound to that root: good only where it is the same.
 //!
+//! - All roots that are spelled are told, not just the first. A path spells every root that it is or lies below, one for each kind where
+//!   several have one path: which of them it was made from isn't known.
 //! - A root of two or more components counts wherever its bytes stand. No boundary is asked for: string constants lie side by side in a
 //!   binary, so `/work/app` may be followed or preceded by the letters of another constant.
 //! - A root of one component (`/src`) is too short for that and counts only where it stands like a path: no name byte in front, a `/` or
@@ -14,15 +16,17 @@
 //!
 //! Fed in chunks of any size; what lies across a border is found.
 
-use kache_model::{Mentions, RootKind, Roots};
+use kache_model::{Mentions, RootKind, RootKinds, Roots};
 use memchr::memmem::Finder;
 use std::collections::BTreeSet;
 
 /// What a scan found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
-    /// A root that was spelled, as it was spelled: the first that was found.
-    pub root: Option<String>,
+    /// The roots that were spelled.
+    pub roots: RootKinds,
+    /// The longest of them as it was spelled, for people.
+    pub spelled: Option<String>,
     /// Variables that were named.
     pub mentions: Mentions,
 }
@@ -50,7 +54,8 @@ struct Needle {
     kind: Kind,
     /// What it stands for.
     text: String,
-    /// Nothing more to learn from it.
+    /// The roots that are bound if it is found.
+    roots: RootKinds,
     found: bool,
 }
 
@@ -62,6 +67,12 @@ enum Kind {
     Bitcode,
 }
 
+impl Kind {
+    fn is_root(self) -> bool {
+        matches!(self, Self::Root | Self::ShortRoot)
+    }
+}
+
 impl Scanner {
     /// A scan for `roots` and for [`Mentions::NAMES`].
     pub fn new(roots: &Roots) -> Self {
@@ -71,8 +82,10 @@ impl Scanner {
         let mut shifted = Vec::new();
         for root in spellings {
             let short = root.split('/').filter(|part| !part.is_empty()).count() < 2;
-            needles.push(Needle::new(root.as_bytes(), if short { Kind::ShortRoot } else { Kind::Root }, root));
-            shifted.extend(bit_streams(root.as_bytes()).map(|stream| Needle::new(&stream, Kind::Root, root)));
+            let kinds = roots.around(root);
+            let needle = |bytes: &[u8], kind| Needle { roots: kinds, ..Needle::new(bytes, kind, root) };
+            needles.push(needle(root.as_bytes(), if short { Kind::ShortRoot } else { Kind::Root }));
+            shifted.extend(bit_streams(root.as_bytes()).map(|stream| needle(&stream, Kind::Root)));
         }
         let names = Mentions::NAMES.into_iter().enumerate();
         needles.extend(names.map(|(index, name)| Needle::new(name.as_bytes(), Kind::Name(index), name)));
@@ -108,7 +121,11 @@ impl Scanner {
     /// Searches `window`; `first` and `last` say whether the file begins and ends with it.
     fn search(&mut self, window: &[u8], first: bool, last: bool) {
         let mut bitcode = false;
-        for needle in self.needles.iter_mut().filter(|needle| !needle.found) {
+        for needle in &mut self.needles {
+            // Nothing more to learn from it, or from another spelling of what was found.
+            if needle.found || (needle.kind.is_root() && self.seen.roots.holds(needle.roots)) {
+                continue;
+            }
             let len = needle.finder.needle().len();
             let stands_alone = |at: usize| {
                 let before = match at.checked_sub(1) {
@@ -126,7 +143,12 @@ impl Scanner {
                 _ if !needle.found => {}
                 Kind::Name(index) => self.seen.mentions.insert(index),
                 Kind::Bitcode => bitcode = true,
-                Kind::Root | Kind::ShortRoot => drop(self.seen.root.get_or_insert_with(|| needle.text.clone())),
+                Kind::Root | Kind::ShortRoot => {
+                    self.seen.roots = self.seen.roots.union(needle.roots);
+                    if self.seen.spelled.as_ref().is_none_or(|shorter| shorter.len() < needle.text.len()) {
+                        self.seen.spelled = Some(needle.text.clone());
+                    }
+                }
             }
         }
         if bitcode {
@@ -138,7 +160,7 @@ impl Scanner {
 
 impl Needle {
     fn new(bytes: &[u8], kind: Kind, text: &str) -> Self {
-        Self { finder: Finder::new(bytes).into_owned(), kind, text: text.to_owned(), found: false }
+        Self { finder: Finder::new(bytes).into_owned(), kind, text: text.to_owned(), roots: RootKinds::NONE, found: false }
     }
 }
 
@@ -184,7 +206,7 @@ mod tests {
     #[test]
     fn long_roots_count_wherever_they_stand() {
         let check = |bytes: &str, root: Option<&str>| {
-            assert_eq!(scan(&["/w/app"], &[bytes.as_bytes()]).root.as_deref(), root, "{bytes}");
+            assert_eq!(scan(&["/w/app"], &[bytes.as_bytes()]).spelled.as_deref(), root, "{bytes}");
         };
         check("xyz/w/app\0", Some("/w/app"));
         check("messageabc/w/appanother", Some("/w/app"));
@@ -196,10 +218,10 @@ mod tests {
     #[test]
     fn short_roots_count_where_they_stand_like_a_path() {
         let check = |bytes: &str, found: bool| {
-            assert_eq!(scan(&["/src"], &[bytes.as_bytes()]).root.is_some(), found, "{bytes:?}");
+            assert_eq!(scan(&["/src"], &[bytes.as_bytes()]).spelled.is_some(), found, "{bytes:?}");
             for at in 0..bytes.len() {
                 let (left, right) = bytes.as_bytes().split_at(at);
-                assert_eq!(scan(&["/src"], &[left, right]).root.is_some(), found, "{bytes:?} at {at}");
+                assert_eq!(scan(&["/src"], &[left, right]).spelled.is_some(), found, "{bytes:?} at {at}");
             }
         };
         check("/src", true);
@@ -231,11 +253,48 @@ mod tests {
             let file = [&b"object"[..], BITCODE, &bytes, b"tail"].concat();
             for cut in 0..file.len() {
                 let seen = scan(&["/w/some/app"], &[&file[..cut], &file[cut..]]);
-                assert_eq!(seen.root.as_deref(), Some("/w/some/app"), "{width} bits from {offset}, cut at {cut}");
+                assert_eq!(seen.spelled.as_deref(), Some("/w/some/app"), "{width} bits from {offset}, cut at {cut}");
             }
             let plain = scan(&["/w/some/app"], &[&bytes]);
-            assert_eq!(plain.root.is_some(), (width, offset) == (8, 0), "{width} bits from {offset}");
+            assert_eq!(plain.spelled.is_some(), (width, offset) == (8, 0), "{width} bits from {offset}");
         }
+    }
+
+    fn nested() -> Roots {
+        let root = |kind, path: &str| Root::new(kind, path, path);
+        Roots::new(vec![
+            root(RootKind::CargoHome, "/home/u/.cargo"),
+            root(RootKind::Workspace, "/home/u/app"),
+            root(RootKind::Target, "/home/u/app/target/debug"),
+            root(RootKind::Base(0), "/home"),
+            root(RootKind::Base(1), "/home/u/app"),
+            Root::new(RootKind::Base(2), "/data/link", "/data/real"),
+            root(RootKind::Base(3), "/src"),
+        ])
+    }
+
+    fn kinds(chunks: &[&[u8]]) -> Vec<RootKind> {
+        let mut scanner = Scanner::new(&nested());
+        chunks.iter().for_each(|chunk| scanner.push(chunk));
+        scanner.finish().roots.kinds().collect()
+    }
+
+    #[test]
+    fn all_roots_that_are_spelled_are_told_and_no_others() {
+        use RootKind::{Base, CargoHome, Target, Workspace};
+        let check = |text: &str, expected: &[RootKind]| {
+            assert_eq!(kinds(&[text.as_bytes()]), expected, "{text:?}");
+            let file = [&b"x"[..], BITCODE, text.as_bytes(), b"tail"].concat();
+            assert_eq!(kinds(&[&file]), expected, "{text:?} in bitcode");
+        };
+        check("x/home/u/.cargo/registry/src/f.c", &[CargoHome, Base(0)]);
+        check("/home/u/app/target/debug/build/x", &[Workspace, Target, Base(0), Base(1)]);
+        check("/home/u/app/target/release", &[Workspace, Base(0), Base(1)]);
+        check("\0/home/v", &[Base(0)]);
+        check("crate/home/v", &[]);
+        check("abc/data/real/x", &[Base(2)]);
+        check("/home/u/.cargo\0/src/x /data/link", &[CargoHome, Base(0), Base(2), Base(3)]);
+        check("nothing", &[]);
     }
 
     #[test]
@@ -261,17 +320,52 @@ mod tests {
             }
             chunks.push(rest);
             let pieces = scan(&["/w/app", "/src"], &chunks);
-            prop_assert_eq!(whole.root.is_some(), pieces.root.is_some());
+            prop_assert_eq!(whole.spelled.is_some(), pieces.spelled.is_some());
             prop_assert_eq!(whole.mentions, pieces.mentions);
-            prop_assert_eq!(whole.root.is_some(), text.contains("/w/app") || short(&text));
+            prop_assert_eq!(whole.spelled.is_some(), text.contains("/w/app") || short(&text));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_told_is_what_a_search_for_each_root_finds(
+            parts in proptest::collection::vec(
+                "/home|/home/u|/[.]cargo|/app|/target/debug|/home/u/app/target/debug|/data/|link|real|/src|[a-z/ ]{0,5}", 0..14,
+            ),
+            cuts in proptest::collection::vec(1..30usize, 0..12),
+        ) {
+            let text = parts.concat();
+            let mut expected = RootKinds::NONE;
+            for spelling in nested().iter().flat_map(Root::spellings) {
+                let spelled = match spelling {
+                    "/src" | "/home" => stands_alone(&text, spelling),
+                    _ => text.contains(spelling),
+                };
+                if spelled {
+                    expected = expected.union(nested().around(spelling));
+                }
+            }
+            let mut rest = text.as_bytes();
+            let mut chunks = Vec::new();
+            for cut in cuts {
+                let (chunk, after) = rest.split_at(cut.min(rest.len()));
+                chunks.push(chunk);
+                rest = after;
+            }
+            chunks.push(rest);
+            prop_assert_eq!(kinds(&chunks), expected.kinds().collect::<Vec<_>>());
         }
     }
 
     /// The rule for `/src` and `/real/src`, said another way.
     fn short(text: &str) -> bool {
-        text.match_indices("/src").any(|(at, _)| {
+        stands_alone(text, "/src")
+    }
+
+    fn stands_alone(text: &str, root: &str) -> bool {
+        text.match_indices(root).any(|(at, _)| {
             let before = text[..at].chars().next_back();
-            let after = text[at + 4..].chars().next();
+            let after = text[at + root.len()..].chars().next();
             !before.is_some_and(|c| c.is_ascii_alphanumeric() || c == '/' || c == '_')
                 && !after.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_')
         })

@@ -167,6 +167,12 @@ impl Compile {
         wants
     }
 
+    /// Where rustc looks for the crates that its externs need.
+    pub fn dependency_dirs(&self) -> Vec<PathBuf> {
+        let kinds = ["dependency", "crate", "all"];
+        self.search.iter().filter(|(kind, _)| kinds.contains(&kind.as_str())).map(|(_, dir)| dir.clone()).collect()
+    }
+
     fn want_linker(&self, wants: &mut Wants) {
         // Judged to be readable when the verdict was given.
         let args = link::read(&self.codegen.linker_words(), &self.cwd).unwrap_or_default();

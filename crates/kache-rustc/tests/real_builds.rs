@@ -232,7 +232,7 @@ fn scan_outputs(unit: &Compile, roots: &Roots, dir: &Path) -> Option<String> {
     unit.expected_outputs().into_iter().find_map(|output| {
         let mut scanner = Scanner::new(roots);
         fs::read(dir.join(output.name)).ok()?.chunks(4096).for_each(|chunk| scanner.push(chunk));
-        scanner.finish().root
+        scanner.finish().spelled
     })
 }
 

@@ -390,8 +390,8 @@ impl Inner {
         let artifact = self.read_row::<Artifact>(ARTIFACTS, "artifacts", &key.0).ok()??;
         let pending_upload =
             self.read(|transaction| Ok(transaction.open_table(PENDING)?.get(key.0.as_bytes())?.is_some())).unwrap_or(false);
-        let Artifact { package, crate_name, unit, outputs, bound, continued_session, .. } = artifact;
-        let shareable = !bound && !continued_session;
+        let shareable = artifact.may_travel();
+        let Artifact { package, crate_name, unit, outputs, .. } = artifact;
         let output_bytes = outputs.iter().map(|output| output.len).sum();
         Some(Summary { key, package, crate_name, unit, output_bytes, used_millis, pending_upload, shareable })
     }

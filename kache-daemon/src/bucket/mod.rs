@@ -277,7 +277,7 @@ impl Bucket {
 
     /// Notes that a question led to an artifact: for the session's index, and to know whether it came from here.
     pub(crate) fn used(&self, question: &Question, key: &ArtifactKey, artifact: &Artifact, joined: bool) -> Came {
-        let entry = PackageName::new(&artifact.package).filter(|_| !artifact.bound && !artifact.continued_session);
+        let entry = PackageName::new(&artifact.package).filter(|_| artifact.may_travel());
         if let (Some(session), Some(turn), Some(package)) = (&question.session, &question.turn, entry) {
             let entry = IndexEntry {
                 package,

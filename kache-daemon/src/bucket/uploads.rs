@@ -255,7 +255,7 @@ impl Bucket {
         let artifact = held.artifact().as_ref().clone();
         let set = self.store.input_set(&key).map_err(|error| disk(&error))?;
         let outline = self.store.outline(&artifact.unit).map_err(|error| disk(&error))?;
-        let (Some(set), Some(outline), false) = (set, outline, artifact.bound || artifact.continued_session) else {
+        let (Some(set), Some(outline), true) = (set, outline, artifact.may_travel()) else {
             return Ok(None);
         };
         let mut outputs = Vec::with_capacity(artifact.outputs.len());

@@ -1,7 +1,7 @@
 //! `artifact.json`: its golden text, and what is refused in it.
 
 use crate::support::*;
-use kache_model::{ArtifactKey, InputVar, Keying, PortablePath, Role, Roots};
+use kache_model::{ArtifactKey, InputVar, Keying, PortablePath, Role, RootKind, RootKinds, Roots, Stays};
 use kache_remote::{Descriptor, ErrorKind, Limits};
 
 fn json() -> String {
@@ -66,14 +66,36 @@ fn parts_that_do_not_belong_together() {
 
 #[test]
 fn results_that_must_not_travel() {
-    refused("\"bound\":false", "\"bound\":true", ErrorKind::Corrupt);
-    refused("\"continued_session\":false", "\"continued_session\":true", ErrorKind::Corrupt);
-    let mut continued = sample();
-    continued.artifact.continued_session = true;
-    assert!(continued.write().is_err(), "nor is it written");
+    let elsewhere = json().replace("\"bound\":[]", "\"bound\":[\"workspace\"]");
+    assert_ne!(elsewhere, json());
+    assert_eq!(read(&elsewhere).unwrap_err().kind(), ErrorKind::Corrupt);
+    for (stays, name) in [(Stays::ContinuedSession, "continued_session"), (Stays::Foreign, "foreign")] {
+        refused("\"stays\":\"no\"", &format!("\"stays\":\"{name}\""), ErrorKind::Corrupt);
+        let mut here = sample();
+        here.artifact.stays = stays;
+        assert!(here.write().is_err(), "nor is it written");
+    }
+    for kind in [RootKind::Workspace, RootKind::Target] {
+        assert!(bound_to(&[RootKind::CargoHome, kind]).write().is_err(), "nor is it written");
+    }
+}
+
+#[test]
+fn what_is_bound_to_roots_that_a_team_may_agree_about_travels() {
+    let bound = bound_to(&[RootKind::CargoHome, RootKind::Base(1)]);
+    let json = bound.write().unwrap();
+    assert!(String::from_utf8_lossy(&json).contains(r#""bound":["cargo_home","base2"]"#));
+    assert_eq!(read(std::str::from_utf8(&json).unwrap()).unwrap(), bound);
+    let mut halves = bound;
+    halves.set.bound = RootKinds::NONE;
+    assert!(halves.write().is_err(), "set and artifact agree");
+}
+
+fn bound_to(kinds: &[RootKind]) -> Descriptor {
     let mut bound = sample();
-    bound.artifact.bound = true;
-    assert!(bound.write().is_err(), "nor is it written");
+    bound.artifact.bound = kinds.iter().copied().collect();
+    bound.set.bound = bound.artifact.bound;
+    bound
 }
 
 #[test]
