@@ -1,5 +1,6 @@
 //! What people tell the linker, and where they want debug information: cached, right in each checkout, and each tool counts by content.
 
+use crate::odd_inputs::rustc;
 use kache_testkit::{Cargo, Machine, Project, run, samples};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -53,6 +54,24 @@ fn a_linker_in_a_directory_that_the_driver_is_told_of_counts_by_content() {
         programs.push(fs::read(project.file("target/debug/prog")).unwrap());
     }
     assert!(programs[0] != programs[2] && programs[0] == programs[3], "it is this linker that links");
+}
+
+/// `rust-lld` is on nobody's `PATH`: rustc finds it beside itself.
+#[test]
+fn a_linker_that_comes_with_the_toolchain_is_known_by_its_name() {
+    let machine = Machine::new();
+    let source = "#![no_std]\n#[panic_handler]\nfn stop(_: &core::panic::PanicInfo) -> ! { loop {} }\n";
+    let project = samples::program(machine.path("a"), source);
+    let args =
+        ["--crate-name=x", "--crate-type=cdylib", "--emit=dep-info,link", "--out-dir=out", "-Cpanic=abort", "-Clinker-flavor=ld.lld"];
+    let compile = rustc(&machine, project.path(), &args).args(["-Clinker=rust-lld", "src/main.rs"]);
+    for misses in [1, 0] {
+        project.remove("out").write("out/keep", "");
+        let (_, seen) = machine.watch(|| compile.ok());
+        machine.settle();
+        assert_eq!((seen.miss, seen.bypass), (misses, 0), "{seen:?} {:?}", machine.stats().bypass_reasons);
+        assert!(project.file("out/libx.so").is_file());
+    }
 }
 
 /// The way from the program to the toolchain's libraries is another one where the target directory stands at another depth.

@@ -104,6 +104,14 @@ pub(crate) struct Choice<'a> {
     pub(crate) bundled: Option<&'a Path>,
 }
 
+impl Choice<'_> {
+    /// The program that is meant, if the toolchain has one of that name (`rust-lld`): rustc puts its own directory in front of `PATH`.
+    fn brought_along(&self) -> Option<PathBuf> {
+        let name = self.program.filter(|program| program.components().count() == 1)?;
+        Some(self.bundled?.parent()?.join(name)).filter(|path| path.is_file())
+    }
+}
+
 /// The linkers that are known.
 #[derive(Debug, Default)]
 pub(crate) struct Linkers(Mutex<HashMap<Digest, Arc<Linker>>>);
@@ -111,7 +119,7 @@ pub(crate) struct Linkers(Mutex<HashMap<Digest, Arc<Linker>>>);
 impl Linkers {
     /// What would be linked with. `None` if it can't be asked.
     pub(crate) fn identify(&self, choice: Choice<'_>, env: &Env, cwd: &Path, files: &Files) -> Option<Arc<Linker>> {
-        let driver = resolve(choice.program.unwrap_or(Path::new("cc")), env, cwd);
+        let driver = choice.brought_along().unwrap_or_else(|| resolve(choice.program.unwrap_or(Path::new("cc")), env, cwd));
         let mut encoder = Encoder::new("kache.linker.question.v2");
         encoder
             .field("driver", driver.as_os_str().as_encoded_bytes())
