@@ -302,7 +302,7 @@ mod tests {
         assert_eq!(DepInfo::parse(text.as_bytes()).unwrap().files, ["/a b/t/g.rs", "lib.rs"]);
         let hidden = hide(text.as_bytes(), &roots);
         assert_eq!(hidden, text.replace("/a\\ b/t", "/@kache/target").as_bytes());
-        assert_eq!(show(&hidden, &roots), text.as_bytes());
+        assert_eq!(show(&hidden, &roots, &Env::default()), text.as_bytes());
         for odd in
             ["md5", "blake3=xyz file_len:1 lib.rs", "blake3=00 lib.rs", "blake3=00 file_len:x lib.rs", "blake3=00 file_len:1 lib.rs b.rs"]
         {
