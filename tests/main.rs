@@ -20,6 +20,7 @@ mod history;
 mod housekeeping;
 mod incremental;
 mod json;
+mod late;
 mod limits;
 mod locators;
 mod namespaces;

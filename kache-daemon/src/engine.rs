@@ -21,6 +21,7 @@ use crate::capture::Captured;
 use crate::files::{self, Files};
 use crate::inflight::{Entry, InFlights};
 use crate::journal::{Call, Ended, Journal};
+use crate::landings::Landings;
 use crate::lease::{Lease, Leases, Waited, Waiter};
 use crate::leftovers::Leftovers;
 use crate::linker::Linkers;
@@ -63,6 +64,7 @@ pub(crate) struct Engine {
     /// What every invocation came to, for people.
     pub(crate) journal: Arc<Journal>,
     pub(crate) leases: Leases,
+    pub(crate) landings: Landings,
     /// Questions that are worked on at one time.
     pub(crate) turns: Semaphore,
     pub(crate) toolchains: Toolchains,
@@ -127,6 +129,7 @@ impl Engine {
             stats: Stats::new(),
             journal,
             leases: Leases::default(),
+            landings: Landings::default(),
             turns: Semaphore::new(2 * std::thread::available_parallelism().map_or(2, usize::from)),
             toolchains: Toolchains::default(),
             queries: Queries::default(),
@@ -282,6 +285,10 @@ impl Engine {
                     question.call.ended(question, Ended::hit(outcome, &held, restored, read));
                     return Ok(Found::Replayed(reply));
                 }
+                Err(RestoreError::AskerGone) => {
+                    tracing::debug!(krate = %question.compile.crate_name, %key, "given up: nobody waits");
+                    return Ok(Found::GivenUp);
+                }
                 Err(RestoreError::Place(PlaceError::Damaged { .. })) => tracing::warn!(%key, "damaged blob evicted"),
                 Err(error) => tracing::warn!(%key, %error, "not restored"),
             }
@@ -310,6 +317,7 @@ impl Engine {
     fn hit_or_verify(&self, found: Found, question: Arc<Question>, start: Instant) -> Answer {
         match found {
             Found::Replayed(reply) => Answer::Reply(reply),
+            Found::GivenUp => Answer::Reply(Reply::Exec { reason: "the build is gone".into() }),
             Found::Verify(held, read) => {
                 let plan = self.plan(&question);
                 question.call.compiles(&question);
@@ -415,6 +423,8 @@ impl Engine {
 
 enum Found {
     Replayed(Reply),
+    /// There is one, but whoever asked is gone.
+    GivenUp,
     Verify(Held, Box<Read>),
 }
 
