@@ -18,6 +18,7 @@ mod edits;
 mod freshness;
 mod history;
 mod housekeeping;
+mod in_place;
 mod incremental;
 mod json;
 mod late;

@@ -15,6 +15,7 @@ use crate::leftovers::Leftovers;
 use crate::question::Question;
 use crate::restore::{detach, interface};
 use crate::sources::{Contents, NotStored, Observed, Read};
+use kache_config::Links;
 use kache_journal::Kept;
 use kache_model::artifact::DepInfoText;
 use kache_model::{Artifact, ArtifactKey, FileStamp, InputSet, Mentions, Output, Role, Spelling};
@@ -126,6 +127,11 @@ impl Engine {
             return Err(NotStored::NoDepInfo("rustc wrote none".into()));
         }
         let observed = self.confirmed(question, dep_info.as_ref().map(|dep_info| dep_info.text.as_slice()))?;
+        if question.compile.gathers()
+            && let Some(path) = self.outputs.written_to(&self.store, &self.files, &question.extern_dirs())
+        {
+            return Err(NotStored::DamagedLibrary(path));
+        }
         let bundled = bundled(question, &observed);
         for taken in &mut outputs {
             if !can_wait(question, taken.expected.role) {
@@ -176,7 +182,7 @@ impl Engine {
     /// Takes one output into staging, hashed and scanned in one pass.
     fn take(&self, question: &Question, taken: &Taken, source: &Path) -> Result<Scanned, NotStored> {
         // rustc replaces a library by rename, so a link keeps what it made. Not for what people write into (`strip` on a member's).
-        let capture = if question.compile.placement_shared(taken.expected.role) { Capture::Link } else { Capture::Copy };
+        let capture = if self.shares(question, taken.expected.role) { Capture::Link } else { Capture::Copy };
         let mut scanner = Scanner::new(&question.roots);
         let blob = self.store.stage(source, capture, &mut |chunk| scanner.push(chunk))?;
         let now = files::stamp(source).map_err(|source| NotStored::Read { path: taken.path.clone(), source })?;
@@ -185,6 +191,11 @@ impl Engine {
         }
         let seen = scanner.finish();
         Ok(Scanned { blob, spells: seen.root, mentions: seen.mentions })
+    }
+
+    /// Whether an output of that role may be the store's own inode.
+    pub(crate) fn shares(&self, question: &Question, role: Role) -> bool {
+        question.compile.placement_shared(role) && self.settings.now().links == Links::Auto
     }
 
     /// The second half: hash the rest, decide whether the result is portable, publish.
@@ -204,7 +215,7 @@ impl Engine {
         } = captured;
         let mut blobs = Vec::with_capacity(outputs.len());
         let mut listed = Vec::with_capacity(outputs.len());
-        let mut kept = Kept::Stored;
+        let (mut kept, mut shared) = (Kept::Stored, Vec::new());
         for mut taken in outputs {
             let scanned = match taken.blob.take() {
                 Some(scanned) => scanned,
@@ -216,6 +227,9 @@ impl Engine {
             if let Some(root) = &scanned.spells {
                 tracing::info!(krate = %question.compile.crate_name, output = %taken.expected.name, %root, "bound: the output spells a path");
                 kept = Kept::Bound { output: taken.expected.name.clone(), path: root.clone() };
+            }
+            if self.shares(&question, taken.expected.role) {
+                shared.push((taken.path.clone(), scanned.blob.id().0));
             }
             listed.push(Output {
                 role: taken.expected.role,
@@ -259,6 +273,9 @@ impl Engine {
         let level = bucket.map(|bucket| bucket.level(&question.env));
         let (unit, unit_inputs, pending_upload) = (question.unit, question.inputs.clone(), level.map(bucket::note));
         self.store.publish(Publication { key, unit, unit_inputs, set, artifact, blobs, pending_upload })?;
+        for (path, bytes) in shared {
+            self.outputs.share(&self.store, &path, bytes);
+        }
         if let (Some(bucket), Some(level)) = (bucket, level) {
             bucket.upload_later(key, level);
         }

@@ -27,7 +27,7 @@ use crate::leftovers::Leftovers;
 use crate::linker::Linkers;
 use crate::load::{Load, Running};
 use crate::natives::Natives;
-use crate::outputs::{Origin, Outputs};
+use crate::outputs::{Outputs, Recalled};
 use crate::process;
 use crate::queries::Queries;
 use crate::question::Question;
@@ -289,7 +289,10 @@ impl Engine {
                     tracing::debug!(krate = %question.compile.crate_name, %key, "given up: nobody waits");
                     return Ok(Found::GivenUp);
                 }
-                Err(RestoreError::Place(PlaceError::Damaged { .. })) => tracing::warn!(%key, "damaged blob evicted"),
+                Err(RestoreError::Place(PlaceError::Damaged { blob, .. })) => {
+                    tracing::warn!(%key, "damaged blob evicted");
+                    self.outputs.damaged_blob(blob.0);
+                }
                 Err(error) => tracing::warn!(%key, %error, "not restored"),
             }
         }
@@ -399,8 +402,8 @@ impl Engine {
 
     /// Who made the library at `path`: just being made (Cargo starts dependents as soon as the metadata is there), or known from an earlier
     /// compile or restore.
-    pub(crate) fn origin(&self, path: &Path) -> Option<Origin> {
-        self.inflight.origin(self, path).or_else(|| self.outputs.recall(&self.store, &self.files, path))
+    pub(crate) fn origin(&self, path: &Path) -> Recalled {
+        self.inflight.origin(self, path).map_or_else(|| self.outputs.recall(&self.store, &self.files, path), Recalled::Known)
     }
 
     pub(crate) fn toolchain(&self, compiler: &Path, env: &Env, cwd: &Path) -> Result<Arc<Toolchain>, Bypass> {

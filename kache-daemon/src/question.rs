@@ -3,6 +3,7 @@
 //! Here the pure model of rustc meets the machine: the model says what it *wants* to know ([`kache_rustc::Wants`]), this module
 //! looks it up. Whatever can't be found out with certainty is a bypass with a name.
 
+use crate::asker::Asker;
 use crate::bucket::{Session, Turn};
 use crate::engine::Engine;
 use crate::files::Files;
@@ -10,7 +11,7 @@ use crate::journal::Call;
 use crate::linker::Linker;
 use crate::looked::Looked;
 use crate::natives::{Ask, Search};
-use crate::outputs::Origin;
+use crate::outputs::{Origin, Recalled};
 use crate::rules;
 use crate::settings::Settings;
 use crate::sources::Contents;
@@ -92,7 +93,8 @@ impl Question {
         inputs.salt.clone_from(&settings.salt);
         inputs.toolchain = Some(toolchain.identity);
         let (cwd, looked) = (&*request.cwd, Looked::default());
-        let mut lookup = Lookup { engine, compile: &compile, env: &env, cwd, roots: &roots, toolchain: &toolchain, looked };
+        let asker = &call.asker;
+        let mut lookup = Lookup { engine, asker, compile: &compile, env: &env, cwd, roots: &roots, toolchain: &toolchain, looked };
         if let Driver::Clippy { driver } = &compile.driver {
             inputs.driver = Some(lookup.digest(&toolchain::resolve(driver, &env, cwd), BypassReason::UnknownToolchain)?);
         }
@@ -137,6 +139,12 @@ impl Question {
     /// An absolute path for one that rustc would take from its working directory.
     pub(crate) fn absolute(&self, path: &Path) -> PathBuf {
         self.call.request.cwd.join(path)
+    }
+
+    /// Directories of the libraries that it names.
+    pub(crate) fn extern_dirs(&self) -> BTreeSet<PathBuf> {
+        let paths = self.compile.externs.iter().filter_map(|item| item.path.as_deref());
+        paths.filter_map(|path| Some(self.absolute(path).parent()?.to_owned())).collect()
     }
 
     /// Where the outputs go.
@@ -224,6 +232,7 @@ fn roots(compile: &Compile, toolchain: &Toolchain, base_dirs: &[PathBuf]) -> Res
 /// What a lookup needs to see.
 struct Lookup<'a> {
     engine: &'a Engine,
+    asker: &'a Asker,
     compile: &'a Compile,
     env: &'a Env,
     cwd: &'a Path,
@@ -251,7 +260,11 @@ impl Lookup<'_> {
             let mut input = ExternInput { modifiers: item.modifiers.clone(), name: item.name.clone(), content: None, interface: None };
             if let Some(path) = &item.path {
                 let path = self.cwd.join(path);
-                let origin = self.engine.origin(&path).ok_or_else(|| self.unknown(&item.name, &path))?;
+                let origin = match self.engine.origin(&path) {
+                    Recalled::Known(origin) => origin,
+                    Recalled::Unknown => return Err(no_extern(BypassReason::UnknownExtern, &item.name, &path)),
+                    Recalled::Damaged => self.mended(&path).ok_or_else(|| no_extern(BypassReason::DamagedExtern, &item.name, &path))?,
+                };
                 input.content = Some(origin.content);
                 input.interface = origin.interface;
                 closure.library_mentions = closure.library_mentions.union(origin.library_mentions);
@@ -266,8 +279,9 @@ impl Lookup<'_> {
         Ok(closure)
     }
 
-    fn unknown(&self, name: &str, path: &Path) -> Bypass {
-        Bypass::new(BypassReason::UnknownExtern, format!("{name}: {}", path.display()))
+    /// What a library is again that was written into, for an asker who is there.
+    fn mended(&self, path: &Path) -> Option<Origin> {
+        if self.asker.is_there() { self.engine.outputs.mend(&self.engine.store, path) } else { None }
     }
 
     /// Native libraries, files named by options, directories searched for crates, the linker.
@@ -442,6 +456,10 @@ impl Lookup<'_> {
         encoder.field("unit", unit.0.as_bytes()).optional("source", source.as_ref().map(|digest| digest.as_bytes().as_slice()));
         Ok(encoder.finish())
     }
+}
+
+fn no_extern(reason: BypassReason, name: &str, path: &Path) -> Bypass {
+    Bypass::new(reason, format!("{name}: {}", path.display()))
 }
 
 /// What `-C target-cpu=native` means here: the processor's identity and features as the kernel lists them.

@@ -57,7 +57,7 @@ impl Engine {
         let artifact = held.artifact();
         let mut staged = Vec::with_capacity(artifact.outputs.len());
         for (index, output) in artifact.outputs.iter().enumerate() {
-            let placement = if question.compile.placement_shared(output.role) { Placement::Share } else { Placement::Own };
+            let placement = if self.shares(question, output.role) { Placement::Share } else { Placement::Own };
             let mode = if output.executable { 0o777 } else { 0o666 } & !question.call.request.umask;
             let path = dir.join(local_name(question, &output.name));
             let stands = placement == Placement::Own && self.stands(&path, mode, output.blob.0);
@@ -83,11 +83,17 @@ impl Engine {
             done.map_err(|source| RestoreError::Write { path, source })?;
         }
         for (output, staged) in artifact.outputs.iter().zip(staged) {
-            let stamp = staged.land(restored)?;
+            let (stamp, how) = staged.land(restored)?;
             if matches!(output.role, Role::Metadata | Role::Rlib | Role::SharedObject) {
                 let interface = interface(question, |role| output_digest(artifact, role));
                 let origin = question.origin(contents, interface, artifact.mentions, &artifact.linked);
-                self.outputs.remember(&self.store, &dir.join(&output.name), stamp, Some(output.blob.0), origin);
+                let path = dir.join(&output.name);
+                match how {
+                    PlacedHow::Hardlink => self.outputs.remember_link(&self.store, &path, stamp, output.blob.0, origin),
+                    PlacedHow::Reflink | PlacedHow::Copy => {
+                        self.outputs.remember(&self.store, &path, stamp, Some(output.blob.0), origin);
+                    }
+                }
             }
         }
         Ok(())
@@ -108,12 +114,12 @@ enum Ready {
 }
 
 impl Ready {
-    fn land(self, restored: &mut Moved) -> Result<FileStamp, RestoreError> {
+    fn land(self, restored: &mut Moved) -> Result<(FileStamp, PlacedHow), RestoreError> {
         let staged = match self {
             Self::Staged(staged) => staged,
             Self::Stands(path) => {
                 let stamped = touch(&path).and_then(|()| files::stamp(&path));
-                return stamped.map_err(|source| RestoreError::Write { path, source });
+                return stamped.map(|stamp| (stamp, PlacedHow::Copy)).map_err(|source| RestoreError::Write { path, source });
             }
         };
         let placed = staged.land()?;
@@ -122,7 +128,7 @@ impl Ready {
             PlacedHow::Hardlink => restored.hardlink += placed.bytes,
             PlacedHow::Copy => restored.copy += placed.bytes,
         }
-        Ok(placed.stamp)
+        Ok((placed.stamp, placed.how))
     }
 }
 

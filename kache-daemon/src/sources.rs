@@ -41,6 +41,8 @@ pub(crate) enum NotStored {
     Unexplained(String),
     #[error("native library: {0}")]
     Native(String),
+    #[error("somebody has written into {0} in place, and it may have been linked")]
+    DamagedLibrary(PathBuf),
     #[error("rustc's output was too long to keep")]
     Truncated,
     #[error(transparent)]

@@ -84,6 +84,7 @@ bypass_reasons! {
     SearchDir "search_dir" "A -L directory holds crates that no --extern names.", "Pass the crates by --extern, or use -L dependency=.";
     NativeLibrary "native_library" "A native library could not be found or identified, or only names other files (a thin archive).", "Check the -L native= directories.";
     UnknownExtern "unknown_extern" "A dependency was not built through this cache, so what it was made from is unknown.", "Run `cargo clean` once, or use a fresh target directory.";
+    DamagedExtern "damaged_extern" "Somebody has written into a dependency's file in place, here or in a target directory that shares it.", "`kache doctor` names the files: `cargo clean -p` its package there. Tools that write in place want links = \"never\".";
     OpenProbe "open_probe" "A compile without dep-info whose source may read other files.", "Nothing to do.";
     StdinTooLarge "stdin_too_large" "The source on standard input is larger than 1 MiB.", "Nothing to do.";
     NonUtf8 "non_utf8" "An argument, path or variable that counts isn't UTF-8.", "Use UTF-8 names.";
