@@ -41,7 +41,7 @@ pub(crate) struct Captured {
     /// Members that bundled archives bring into a library.
     bundled: Vec<String>,
     /// Held until the artifact can be found, so that whoever asks for it waits.
-    _lease: Lease,
+    _lease: Option<Lease>,
     mentions: Mentions,
     continued_session: bool,
     status: i32,
@@ -88,7 +88,7 @@ impl Engine {
         question: &Arc<Question>,
         report: Report,
         status: i32,
-        lease: Lease,
+        lease: Option<Lease>,
         continued_session: bool,
         leftovers: &Leftovers,
     ) -> Result<Captured, NotStored> {

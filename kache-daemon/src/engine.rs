@@ -112,7 +112,7 @@ pub(crate) struct Ticket {
 enum Task {
     Query(Digest),
     Compile { question: Arc<Question>, lease: Lease, continued_session: bool, leftovers: Leftovers, _inflight: Entry },
-    Verify { question: Arc<Question>, read: Box<Read>, held: Held, _inflight: Entry },
+    Verify { question: Arc<Question>, read: Box<Read>, held: Held, continued_session: bool, leftovers: Leftovers, _inflight: Entry },
 }
 
 impl Engine {
@@ -325,7 +325,8 @@ impl Engine {
                 let plan = self.plan(&question);
                 question.call.compiles(&question);
                 let inflight = self.inflight.begin(&question);
-                let task = Task::Verify { question, read, held, _inflight: inflight };
+                let (continued_session, leftovers) = (continues_session(&question), Leftovers::before(&question));
+                let task = Task::Verify { question, read, held, continued_session, leftovers, _inflight: inflight };
                 Answer::Compile(Box::new(Ticket { task, asked: start.elapsed(), _running: self.load.begin() }), plan)
             }
         }
@@ -355,12 +356,23 @@ impl Engine {
                 }
                 None
             }
-            Task::Verify { question, read, held, _inflight } => {
-                let differed = verify::compare(self, &question, &held, &report);
-                self.stats.verified(differed);
+            Task::Verify { question, read, held, continued_session, leftovers, _inflight } => {
                 self.stats.hit(Outcome::LocalHit, Moved::default(), Duration::ZERO, asked);
                 question.call.ended(&question, Ended::hit(Outcome::LocalHit, &held, Moved::default(), *read));
-                None
+                // First, for it takes what is compared off the session's inodes, and tells dependents whose files these are.
+                let code = if let Status::Code(code) = report.status { code } else { 1 };
+                let captured = (code == 0 || question.compile.shape == Shape::Probe)
+                    .then(|| self.capture(&question, report.clone(), code, None, continued_session, &leftovers))
+                    .transpose();
+                let differences = verify::compare(self, &question, &held, &report, continued_session);
+                self.stats.verified(&question.compile.crate_name, !differences.is_empty());
+                if differences.is_empty() {
+                    return None;
+                }
+                if let Err(error) = self.store.evict(held.key()) {
+                    tracing::warn!(key = %held.key(), %error, "verify: not evicted");
+                }
+                captured.map_err(|reason| log_not_stored(&question, &reason)).ok().flatten()
             }
             Task::Compile { question, lease, continued_session, leftovers, _inflight } => {
                 let rustc = Duration::from_millis(report.wall_millis);
@@ -372,7 +384,7 @@ impl Engine {
                         return None;
                     }
                 };
-                let captured = self.capture(&question, report, code, lease, continued_session, &leftovers);
+                let captured = self.capture(&question, report, code, Some(lease), continued_session, &leftovers);
                 self.stats.compiled(Outcome::Miss, asked + start.elapsed(), rustc);
                 question.call.ended(&question, Ended::miss(rustc, captured.as_ref()));
                 captured.map_err(|reason| log_not_stored(&question, &reason)).ok()

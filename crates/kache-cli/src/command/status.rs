@@ -107,6 +107,7 @@ fn text(status: &Status, stats: &Stats, mut own_unknown: Vec<String>) -> String 
     add_all(&mut out, "unknown", &own_unknown);
     add_all(&mut out, "notice", notices);
     add_all(&mut out, "damaged", damaged_libraries);
+    add_all(&mut out, "verified", &stats.verify.trouble().into_iter().collect::<Vec<_>>());
     add_all(&mut out, "notice", &outdated::sentences(status));
     out
 }

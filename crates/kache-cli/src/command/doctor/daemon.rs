@@ -5,6 +5,7 @@ use crate::client::{Client, SHORT};
 use crate::command::status::Status;
 use crate::error::Error;
 use crate::outdated;
+use crate::stats::Stats;
 use kache_config::Config;
 use serde::Serialize;
 use std::os::unix::fs::MetadataExt as _;
@@ -50,6 +51,14 @@ pub(super) fn look(client: &Client, config: Option<&Config>, dir: &Path, lines: 
         let advice =
             "`cargo clean -p` its package in that target directory; a tool that writes in place wants links = \"never\" in [cache]";
         Line::problem("libraries", format!("somebody has written into {path} in place"), advice)
+    }));
+    let verified = client.get_json::<Stats>("/v1/stats").ok().and_then(|stats| stats.verify.trouble());
+    lines.extend(verified.map(|trouble| {
+        Line::problem(
+            "verify",
+            trouble,
+            "report it with what `kache why` says of the crate; until then, bypass it: [rules.NAME] bypass = true",
+        )
     }));
     lines.extend(filesystem(client, dir));
     Some(status)
