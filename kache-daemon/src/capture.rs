@@ -15,6 +15,7 @@ use crate::leftovers::Leftovers;
 use crate::question::{Interface, Question};
 use crate::restore::detach;
 use crate::sources::{Contents, NotStored, Observed, Read};
+use kache_config::Links;
 use kache_journal::Kept;
 use kache_model::artifact::DepInfoText;
 use kache_model::{Artifact, ArtifactKey, FileStamp, InputSet, Mentions, Output, Role, RootKinds, Spelling, Stays, Witness};
@@ -40,7 +41,7 @@ pub(crate) struct Captured {
     /// Members that bundled archives bring into a library.
     bundled: Vec<String>,
     /// Held until the artifact can be found, so that whoever asks for it waits.
-    _lease: Lease,
+    _lease: Option<Lease>,
     mentions: Mentions,
     continued_session: bool,
     status: i32,
@@ -89,7 +90,7 @@ impl Engine {
         question: &Arc<Question>,
         report: Report,
         status: i32,
-        lease: Lease,
+        lease: Option<Lease>,
         continued_session: bool,
         leftovers: &Leftovers,
     ) -> Result<Captured, NotStored> {
@@ -130,6 +131,11 @@ impl Engine {
         let observed = self.confirmed(question, dep_info.as_ref().map(|dep_info| dep_info.text.as_slice()))?;
         if self.placeholders.after(self, question, &report, &observed.paths) {
             return Err(NotStored::AmbiguousWords);
+        }
+        if question.compile.gathers()
+            && let Some(path) = self.outputs.written_to(&self.store, &self.files, &question.extern_dirs())
+        {
+            return Err(NotStored::DamagedLibrary(path));
         }
         let bundled = bundled(question, &observed);
         for taken in &mut outputs {
@@ -184,7 +190,7 @@ impl Engine {
     /// Takes one output into staging, hashed and scanned in one pass.
     fn take(&self, question: &Question, taken: &Taken, source: &Path) -> Result<Scanned, NotStored> {
         // rustc replaces a library by rename, so a link keeps what it made. Not for what people write into (`strip` on a member's).
-        let capture = if question.compile.placement_shared(taken.expected.role) { Capture::Link } else { Capture::Copy };
+        let capture = if self.shares(question, taken.expected.role) { Capture::Link } else { Capture::Copy };
         let mut scanner = Scanner::new(&question.roots);
         let blob = self.store.stage(source, capture, &mut |chunk| scanner.push(chunk))?;
         let now = files::stamp(source).map_err(|source| NotStored::Read { path: taken.path.clone(), source })?;
@@ -200,6 +206,11 @@ impl Engine {
         let targets = [question.compile.target.as_deref(), None];
         let found = targets.map(|target| self.toolchains.target_libraries(&question.toolchain, target, &self.files, &self.store));
         found.into_iter().flatten().flat_map(|libraries| libraries.own_members.clone()).collect()
+    }
+
+    /// Whether an output of that role may be the store's own inode.
+    pub(crate) fn shares(&self, question: &Question, role: Role) -> bool {
+        question.compile.placement_shared(role) && self.settings.now().links == Links::Auto
     }
 
     /// The second half: hash the rest, decide whether the result is portable, publish.
@@ -219,7 +230,7 @@ impl Engine {
         } = captured;
         let mut blobs = Vec::with_capacity(outputs.len());
         let mut listed = Vec::with_capacity(outputs.len());
-        let (mut kept, mut bound) = (Kept::Stored, RootKinds::NONE);
+        let (mut kept, mut bound, mut shared) = (Kept::Stored, RootKinds::NONE, Vec::new());
         for mut taken in outputs {
             let scanned = match taken.blob.take() {
                 Some(scanned) => scanned,
@@ -233,6 +244,9 @@ impl Engine {
                 let output = taken.expected.name.clone();
                 tracing::info!(krate = %question.compile.crate_name, %output, %path, roots = ?scanned.roots, "bound: the output spells a path");
                 kept = Kept::Bound { output, path: path.clone(), roots: bound };
+            }
+            if self.shares(&question, taken.expected.role) {
+                shared.push((taken.path.clone(), scanned.blob.id().0));
             }
             listed.push(Output {
                 role: taken.expected.role,
@@ -289,6 +303,9 @@ impl Engine {
         let level = bucket.map(|bucket| bucket.level(&question.env));
         let (unit, outline, pending_upload) = (question.unit, question.inputs.outline(), level.map(bucket::note));
         self.store.publish(Publication { key, unit, outline, set, witness: Witness::Own, artifact, blobs, pending_upload })?;
+        for (path, bytes) in shared {
+            self.outputs.share(&self.store, &path, bytes);
+        }
         if let (Some(bucket), Some(level)) = (bucket, level) {
             bucket.upload_later(key, level);
         }

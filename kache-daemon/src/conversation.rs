@@ -1,8 +1,10 @@
 //! One shim's connection, from its question to the last answer. Bytes and waiting only: what is said is the engine's business.
 //!
 //! Promises: the connection is the lease (its end drops the ticket); a shim that waits hears `Working` long before it would
-//! take the daemon for hung; no disk work runs on the async threads.
+//! take the daemon for hung; no disk work runs on the async threads; the engine is at work for one asker at a time per destination, and knows
+//! whether that one is still there.
 
+use crate::asker::Presence;
 use crate::config_watch::ConfigWatch;
 use crate::engine::{Answer, Engine, Errand, Ticket};
 use crate::journal::Call;
@@ -11,6 +13,8 @@ use kache_proto::decode::Decoder;
 use kache_proto::{Message, Plan, ProtocolError, Reply, Report, Request, wire};
 use std::future::Future;
 use std::io;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -42,14 +46,16 @@ pub(crate) async fn hold<S>(
     first: &[u8],
 ) -> Result<(), ConversationError>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + AsFd + Unpin,
 {
-    let mut line = Line { stream, decoder: Decoder::new(), config };
+    let mut line = Line { stream, decoder: Decoder::new(), config, destination: None };
     line.decoder.push(first);
     line.stream.write_all(&wire::preamble()).await?;
     let Some(request) = line.request().await? else { return Ok(()) };
     engine.stats.request();
-    let call = engine.journal.call(request, peer);
+    let presence = Presence::new(line.stream.as_fd().try_clone_to_owned()?, request.parent);
+    line.destination = destination(&request).await?;
+    let call = engine.journal.call(request, peer, presence.asker());
     let mut answer = line.ask(&engine, &call, Waited::No).await?;
     loop {
         answer = match answer {
@@ -68,6 +74,8 @@ struct Line<S> {
     stream: S,
     decoder: Decoder,
     config: Arc<ConfigWatch>,
+    /// Where the outputs go.
+    destination: Option<PathBuf>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Line<S> {
@@ -97,11 +105,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Line<S> {
         engine: &Arc<Engine>,
         work: impl FnOnce(&Engine) -> Answer + Send + 'static,
     ) -> Result<Answer, ConversationError> {
-        let engine = Arc::clone(engine);
+        let (engine, destination) = (Arc::clone(engine), self.destination.clone());
         let answered = self.working(async move {
             let worker = Arc::clone(&engine);
+            let landing = engine.landings.enter(destination.as_deref()).await;
             let _turn = engine.turns.acquire().await;
-            tokio::task::spawn_blocking(move || work(&worker)).await
+            tokio::task::spawn_blocking(move || {
+                // Held until the work is done, also when nobody listens any more.
+                let _landing = landing;
+                work(&worker)
+            })
+            .await
         });
         Ok(answered.await??)
     }
@@ -161,12 +175,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Line<S> {
             Some(Message::Reply(_)) => return Err(ConversationError::OutOfTurn("reply")),
         };
         let captured = {
-            let engine = Arc::clone(&engine);
-            self.working(tokio::task::spawn_blocking(move || engine.finish(*ticket, report))).await??
+            let (engine, destination) = (Arc::clone(&engine), self.destination.clone());
+            let finished = self.working(async move {
+                let landing = engine.landings.enter(destination.as_deref()).await;
+                tokio::task::spawn_blocking(move || {
+                    let _landing = landing;
+                    engine.finish(*ticket, report)
+                })
+                .await
+            });
+            finished.await??
         };
         if let Some(captured) = captured {
             publishing.spawn_blocking(move || engine.keep(captured));
         }
         self.say(&Reply::Done).await
     }
+}
+
+/// Where the outputs of an invocation go. Only its `@file`s want the disk.
+async fn destination(request: &Request) -> Result<Option<PathBuf>, ConversationError> {
+    if !request.argv.iter().skip(1).any(|word| word.as_encoded_bytes().starts_with(b"@")) {
+        return Ok(kache_rustc::destination(&request.argv, &request.cwd, &mut |_| None));
+    }
+    let (argv, cwd) = (request.argv.clone(), request.cwd.clone());
+    Ok(tokio::task::spawn_blocking(move || kache_rustc::destination(&argv, &cwd, &mut |path| std::fs::read(path).ok())).await?)
 }

@@ -22,12 +22,13 @@ use crate::files::{self, Files};
 use crate::foreign::{Around, Foreign};
 use crate::inflight::{Entry, InFlights};
 use crate::journal::{self, Call, Ended, Journal};
+use crate::landings::Landings;
 use crate::lease::{Lease, Leases, Waited, Waiter};
 use crate::leftovers::Leftovers;
 use crate::linker::Linkers;
 use crate::load::{Load, Running};
 use crate::natives::Natives;
-use crate::outputs::{Origin, Outputs};
+use crate::outputs::{Outputs, Recalled};
 use crate::placeholders::Placeholders;
 use crate::process;
 use crate::queries::Queries;
@@ -69,6 +70,7 @@ pub(crate) struct Engine {
     /// What every invocation came to, for people.
     pub(crate) journal: Arc<Journal>,
     pub(crate) leases: Leases,
+    pub(crate) landings: Landings,
     /// Questions that are worked on at one time.
     pub(crate) turns: Semaphore,
     pub(crate) toolchains: Toolchains,
@@ -116,7 +118,7 @@ pub(crate) struct Ticket {
 enum Task {
     Query(Digest),
     Compile { question: Arc<Question>, lease: Lease, continued_session: bool, leftovers: Leftovers, _inflight: Entry },
-    Verify { question: Arc<Question>, read: Box<Read>, held: Held, _inflight: Entry },
+    Verify { question: Arc<Question>, read: Box<Read>, held: Held, continued_session: bool, leftovers: Leftovers, _inflight: Entry },
 }
 
 impl Engine {
@@ -136,6 +138,7 @@ impl Engine {
             stats: Stats::new(),
             journal,
             leases: Leases::default(),
+            landings: Landings::default(),
             turns: Semaphore::new(2 * std::thread::available_parallelism().map_or(2, usize::from)),
             toolchains: Toolchains::default(),
             queries: Queries::default(),
@@ -302,8 +305,15 @@ impl Engine {
                     question.call.ended(question, Ended::hit(outcome, &held, restored, read));
                     return Ok(Found::Replayed(reply));
                 }
-                Err(RestoreError::Place(PlaceError::Damaged { .. })) => tracing::warn!(%key, "damaged blob evicted"),
                 Err(RestoreError::Unexpected(why)) => self.refuse(&key, &why),
+                Err(RestoreError::AskerGone) => {
+                    tracing::debug!(krate = %question.compile.crate_name, %key, "given up: nobody waits");
+                    return Ok(Found::GivenUp);
+                }
+                Err(RestoreError::Place(PlaceError::Damaged { blob, .. })) => {
+                    tracing::warn!(%key, "damaged blob evicted");
+                    self.outputs.damaged_blob(blob.0);
+                }
                 Err(error) => tracing::warn!(%key, %error, "not restored"),
             }
         }
@@ -331,11 +341,13 @@ impl Engine {
     fn hit_or_verify(&self, found: Found, question: Arc<Question>, start: Instant) -> Answer {
         match found {
             Found::Replayed(reply) => Answer::Reply(reply),
+            Found::GivenUp => Answer::Reply(Reply::Exec { reason: "the build is gone".into() }),
             Found::Verify(held, read) => {
                 let plan = self.plan(&question);
                 question.call.compiles(&question);
                 let inflight = self.inflight.begin(&question);
-                let task = Task::Verify { question, read, held, _inflight: inflight };
+                let (continued_session, leftovers) = (continues_session(&question), Leftovers::before(&question));
+                let task = Task::Verify { question, read, held, continued_session, leftovers, _inflight: inflight };
                 Answer::Compile(Box::new(Ticket { task, asked: start.elapsed(), _running: self.load.begin() }), plan)
             }
         }
@@ -364,12 +376,23 @@ impl Engine {
                 }
                 None
             }
-            Task::Verify { question, read, held, _inflight } => {
-                let differed = verify::compare(self, &question, &held, &report);
-                self.stats.verified(differed);
+            Task::Verify { question, read, held, continued_session, leftovers, _inflight } => {
                 self.stats.hit(Outcome::LocalHit, Moved::default(), Duration::ZERO, asked);
                 question.call.ended(&question, Ended::hit(Outcome::LocalHit, &held, Moved::default(), *read));
-                None
+                // First, for it takes what is compared off the session's inodes, and tells dependents whose files these are.
+                let code = if let Status::Code(code) = report.status { code } else { 1 };
+                let captured = (code == 0 || question.compile.shape == Shape::Probe)
+                    .then(|| self.capture(&question, report.clone(), code, None, continued_session, &leftovers))
+                    .transpose();
+                let differences = verify::compare(self, &question, &held, &report, continued_session);
+                self.stats.verified(&question.compile.crate_name, !differences.is_empty());
+                if differences.is_empty() {
+                    return None;
+                }
+                if let Err(error) = self.store.evict(held.key()) {
+                    tracing::warn!(key = %held.key(), %error, "verify: not evicted");
+                }
+                captured.map_err(|reason| self.count_not_stored(&question, &reason)).ok().flatten()
             }
             Task::Compile { question, lease, continued_session, leftovers, _inflight } => {
                 let rustc = Duration::from_millis(report.wall_millis);
@@ -381,7 +404,7 @@ impl Engine {
                         return None;
                     }
                 };
-                let captured = self.capture(&question, report, code, lease, continued_session, &leftovers);
+                let captured = self.capture(&question, report, code, Some(lease), continued_session, &leftovers);
                 self.stats.compiled(Outcome::Miss, asked + start.elapsed(), rustc);
                 question.call.ended(&question, Ended::miss(rustc, captured.as_ref()));
                 captured.map_err(|reason| self.count_not_stored(&question, &reason)).ok()
@@ -416,14 +439,16 @@ impl Engine {
     }
 
     /// What the library at `path` is: just being made (Cargo starts dependents as soon as the metadata is there), known from an earlier
-    /// compile or restore, or made by somebody else.
-    pub(crate) fn origin(&self, path: &Path, around: &Around) -> std::io::Result<Origin> {
-        let known = self.inflight.origin(self, path).or_else(|| self.outputs.recall(&self.store, &self.files, path));
-        match known {
-            None => self.foreign.origin(self, path, around),
-            Some(origin) if origin.foreign && around.gathers() => self.foreign.with_code(self, origin, path, around),
-            Some(origin) => Ok(origin),
-        }
+    /// compile or restore, or made by somebody else. It is known, or damaged.
+    pub(crate) fn origin(&self, path: &Path, around: &Around) -> std::io::Result<Recalled> {
+        let made = self.inflight.origin(self, path).map_or_else(|| self.outputs.recall(&self.store, &self.files, path), Recalled::Known);
+        Ok(match made {
+            Recalled::Unknown => Recalled::Known(self.foreign.origin(self, path, around)?),
+            Recalled::Known(origin) if origin.foreign && around.gathers() => {
+                Recalled::Known(self.foreign.with_code(self, origin, path, around)?)
+            }
+            known_or_damaged => known_or_damaged,
+        })
     }
 
     pub(crate) fn toolchain(&self, compiler: &Path, env: &Env, cwd: &Path) -> Result<Arc<Toolchain>, Bypass> {
@@ -449,6 +474,8 @@ impl Engine {
 
 enum Found {
     Replayed(Reply),
+    /// There is one, but whoever asked is gone.
+    GivenUp,
     Verify(Held, Box<Read>),
 }
 

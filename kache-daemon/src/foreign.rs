@@ -14,7 +14,7 @@
 use crate::engine::Engine;
 use crate::files::{self, Files};
 use crate::natives::Natives;
-use crate::outputs::Origin;
+use crate::outputs::{Origin, Recalled};
 use crate::toolchain::Toolchain;
 use kache_model::{ContentKey, Digest, Encoder, Linked, Mentions, Roots};
 use kache_rustc::Compile;
@@ -124,8 +124,10 @@ impl Foreign {
         }
         // Of what this cache made, two equal compiles may differ in bytes. What it needs stands in the table above it.
         let part = match engine.outputs.recall(&engine.store, &engine.files, path) {
-            Some(origin) => Part { digest: made(&origin), library_mentions: origin.library_mentions, code: origin.code, said: None },
-            None => {
+            Recalled::Known(origin) => {
+                Part { digest: made(&origin), library_mentions: origin.library_mentions, code: origin.code, said: None }
+            }
+            Recalled::Unknown | Recalled::Damaged => {
                 let (digest, said) = self.look(&engine.files, path)?;
                 let mut reached = Reached::default();
                 reached.note(engine, path, digest, &said);

@@ -72,6 +72,8 @@ struct Status<'a> {
     /// Keys whose values count from the next start on.
     restart_to_apply: Vec<&'static str>,
     compiling: usize,
+    /// Somebody wrote into these in place.
+    damaged_libraries: Vec<String>,
     bucket: BucketStatus,
 }
 
@@ -183,6 +185,7 @@ impl Front {
             notices: self.notices(),
             restart_to_apply: self.config.restart_to_apply(),
             compiling: self.engine.leases.len(),
+            damaged_libraries: self.engine.outputs.damaged().iter().map(|path| path.display().to_string()).collect(),
             bucket: BucketStatus { mode: self.config.bucket(), condition: self.engine.bucket().map(|bucket| bucket.condition()) },
         }
     }

@@ -7,7 +7,7 @@ use crate::engine::Engine;
 use crate::files::{Files, Tree};
 use crate::foreign::Around;
 use crate::natives::Ask;
-use crate::outputs::Origin;
+use crate::outputs::{Origin, Recalled};
 use crate::question::Question;
 use kache_model::{Digest, FileStamp};
 use std::io;
@@ -103,5 +103,5 @@ fn stands(files: &Files, path: &Path, before: Found) -> bool {
 
 /// Not by its stamp: a library that was still being compiled gets another inode when it is done, and Cargo may stamp it.
 fn is_from(engine: &Engine, path: &Path, before: &Origin, around: &Around) -> bool {
-    engine.origin(path, around).is_ok_and(|now| (now.content, now.interface) == (before.content, before.interface))
+    matches!(engine.origin(path, around), Ok(Recalled::Known(now)) if (now.content, now.interface) == (before.content, before.interface))
 }

@@ -9,6 +9,7 @@
 //! `kached __compile …` isn't the daemon: it runs one compile for a shim that has no standard library.
 
 mod archive;
+mod asker;
 mod bucket;
 mod capture;
 mod cargos;
@@ -22,6 +23,7 @@ mod housekeeping;
 mod http;
 mod inflight;
 mod journal;
+mod landings;
 mod lease;
 mod leftovers;
 mod linker;

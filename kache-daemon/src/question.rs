@@ -3,6 +3,7 @@
 //! Here the pure model of rustc meets the machine: the model says what it *wants* to know ([`kache_rustc::Wants`]), this module
 //! looks it up. Whatever can't be found out with certainty is a bypass with a name.
 
+use crate::asker::Asker;
 use crate::bucket::{Session, Turn};
 use crate::engine::Engine;
 use crate::files::Files;
@@ -11,7 +12,7 @@ use crate::journal::Call;
 use crate::linker::{Choice, Linker};
 use crate::looked::Looked;
 use crate::natives::{Ask, Search};
-use crate::outputs::Origin;
+use crate::outputs::{Origin, Recalled};
 use crate::program::is_script;
 use crate::rules;
 use crate::settings::Settings;
@@ -117,8 +118,9 @@ impl Question {
         inputs.salt.clone_from(&settings.salt);
         inputs.toolchain = Some(toolchain.identity);
         let (cwd, looked) = (&*request.cwd, Looked::default());
+        let asker = &call.asker;
         let mut lookup =
-            Lookup { engine, compile: &compile, env: &env, cwd, roots: &roots, toolchain: &toolchain, looked, by_script: false };
+            Lookup { engine, asker, compile: &compile, env: &env, cwd, roots: &roots, toolchain: &toolchain, looked, by_script: false };
         if let Driver::Clippy { driver } = &compile.driver {
             let driver = toolchain::resolve(driver, &env, cwd);
             if is_script(&driver).unwrap_or(true) {
@@ -175,6 +177,12 @@ impl Question {
     /// An absolute path for one that rustc would take from its working directory.
     pub(crate) fn absolute(&self, path: &Path) -> PathBuf {
         self.call.request.cwd.join(path)
+    }
+
+    /// Directories of the libraries that it names.
+    pub(crate) fn extern_dirs(&self) -> BTreeSet<PathBuf> {
+        let paths = self.compile.externs.iter().filter_map(|item| item.path.as_deref());
+        paths.filter_map(|path| Some(self.absolute(path).parent()?.to_owned())).collect()
     }
 
     /// Where the outputs go.
@@ -282,6 +290,7 @@ fn roots(compile: &Compile, toolchain: &Toolchain, base_dirs: &[PathBuf]) -> Res
 /// What a lookup needs to see.
 struct Lookup<'a> {
     engine: &'a Engine,
+    asker: &'a Asker,
     compile: &'a Compile,
     env: &'a Env,
     cwd: &'a Path,
@@ -312,7 +321,10 @@ impl Lookup<'_> {
             let mut input = ExternInput { modifiers: item.modifiers.clone(), name: item.name.clone(), content: None, interface: None };
             if let Some(path) = &item.path {
                 let path = self.cwd.join(path);
-                let origin = self.engine.origin(&path, &around).map_err(|error| unknown(&item.name, &path, &error))?;
+                let origin = match self.engine.origin(&path, &around).map_err(|error| unknown(&item.name, &path, &error))? {
+                    Recalled::Known(origin) => origin,
+                    Recalled::Damaged | Recalled::Unknown => self.mended(&path).ok_or_else(|| damaged(&item.name, &path))?,
+                };
                 input.content = Some(origin.content);
                 input.interface = origin.interface;
                 closure.library_mentions = closure.library_mentions.union(origin.library_mentions);
@@ -326,6 +338,11 @@ impl Lookup<'_> {
             inputs.externs.push(input);
         }
         Ok(closure)
+    }
+
+    /// What a library is again that was written into, for an asker who is there.
+    fn mended(&self, path: &Path) -> Option<Origin> {
+        if self.asker.is_there() { self.engine.outputs.mend(&self.engine.store, path) } else { None }
     }
 
     /// Native libraries, files named by options, directories searched for crates, the linker.
@@ -486,6 +503,10 @@ impl Lookup<'_> {
 
 fn unknown(name: &str, path: &Path, error: &std::io::Error) -> Bypass {
     Bypass::new(BypassReason::UnknownExtern, format!("{name}: {}: {error}", path.display()))
+}
+
+fn damaged(name: &str, path: &Path) -> Bypass {
+    Bypass::new(BypassReason::DamagedExtern, format!("{name}: {}", path.display()))
 }
 
 /// What `-C target-cpu=native` means here: the processor's identity and features as the kernel lists them.

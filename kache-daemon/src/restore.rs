@@ -1,6 +1,7 @@
 //! Puts an artifact into a target directory.
 //!
-//! Promise: nothing is put anywhere but what the compile itself would have left there; all outputs or none become visible, each by a rename over whatever was there; the dep-info speaks of this checkout; every
+//! Promise: nothing is put anywhere but what the compile itself would have left there; all outputs or none become visible, each by a rename over whatever was there, and only while the asker is there to be told (what is
+//! given up before leaves nothing behind; what has begun to land is finished, and the next one with that destination waits); the dep-info speaks of this checkout; every
 //! file looks as if rustc had just made it (see [`kache_store::Placement`] for whose mtime that concerns).
 //!
 //! A file that stands there already with the right bytes and under no other name is stamped and nothing is moved: `touch`ed sources and branches
@@ -34,6 +35,8 @@ pub(crate) enum RestoreError {
     /// It isn't what such a compile leaves.
     #[error(transparent)]
     Unexpected(#[from] Unexpected),
+    #[error("whoever asked is gone")]
+    AskerGone,
 }
 
 impl Engine {
@@ -80,7 +83,7 @@ impl Engine {
         let artifact = held.artifact();
         let mut staged = Vec::with_capacity(artifact.outputs.len());
         for (index, output) in artifact.outputs.iter().enumerate() {
-            let placement = if question.compile.placement_shared(output.role) { Placement::Share } else { Placement::Own };
+            let placement = if self.shares(question, output.role) { Placement::Share } else { Placement::Own };
             let mode = if output.executable { 0o777 } else { 0o666 } & !question.call.request.umask;
             let path = dir.join(local_name(question, &output.name));
             let stands = placement == Placement::Own && self.stands(&path, mode, output.blob.0);
@@ -95,12 +98,18 @@ impl Engine {
             let text = dep_info::show(&dep_info.text, &question.roots, &question.env);
             let mode = 0o666 & !question.call.request.umask;
             let stands = fs::read(&path).is_ok_and(|there| there == text) && alone(&path, mode).is_some();
-            let done = if stands { touch(&path) } else { write_replacing(&path, &text, mode) };
-            done.map_err(|source| RestoreError::Write { path, source })
+            (path, text, mode, stands)
         });
-        dep_info.transpose()?;
+        // The last look before anything is to be seen.
+        if !question.call.asker.is_there() {
+            return Err(RestoreError::AskerGone);
+        }
+        if let Some((path, text, mode, stands)) = dep_info {
+            let done = if stands { touch(&path) } else { write_replacing(&path, &text, mode) };
+            done.map_err(|source| RestoreError::Write { path, source })?;
+        }
         for (output, staged) in artifact.outputs.iter().zip(staged) {
-            let stamp = staged.land(restored)?;
+            let (stamp, how) = staged.land(restored)?;
             if matches!(output.role, Role::Metadata | Role::Rlib | Role::SharedObject) {
                 let interface = Interface::of(question, |role| output_digest(artifact, role));
                 let origin = question.origin(contents, interface, artifact.mentions, &artifact.linked);
@@ -108,7 +117,12 @@ impl Engine {
                 if output.role == Role::SharedObject {
                     self.spellings.seen_at(output.blob.0, &path);
                 }
-                self.outputs.remember(&self.store, &path, stamp, Some(output.blob.0), origin);
+                match how {
+                    PlacedHow::Hardlink => self.outputs.remember_link(&self.store, &path, stamp, output.blob.0, origin),
+                    PlacedHow::Reflink | PlacedHow::Copy => {
+                        self.outputs.remember(&self.store, &path, stamp, Some(output.blob.0), origin);
+                    }
+                }
             }
         }
         Ok(())
@@ -129,12 +143,12 @@ enum Ready {
 }
 
 impl Ready {
-    fn land(self, restored: &mut Moved) -> Result<FileStamp, RestoreError> {
+    fn land(self, restored: &mut Moved) -> Result<(FileStamp, PlacedHow), RestoreError> {
         let staged = match self {
             Self::Staged(staged) => staged,
             Self::Stands(path) => {
                 let stamped = touch(&path).and_then(|()| files::stamp(&path));
-                return stamped.map_err(|source| RestoreError::Write { path, source });
+                return stamped.map(|stamp| (stamp, PlacedHow::Copy)).map_err(|source| RestoreError::Write { path, source });
             }
         };
         let placed = staged.land()?;
@@ -143,7 +157,7 @@ impl Ready {
             PlacedHow::Hardlink => restored.hardlink += placed.bytes,
             PlacedHow::Copy => restored.copy += placed.bytes,
         }
-        Ok(placed.stamp)
+        Ok((placed.stamp, placed.how))
     }
 }
 
@@ -230,16 +244,17 @@ fn write_replacing(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
 pub(crate) fn detach(question: &Question, path: &Path) -> io::Result<FileStamp> {
     let dep_info = question.dep_info_path().and_then(|path| files::stamp(&path).ok());
     let written = dep_info.map_or(i128::MIN, |dep_info| dep_info.mtime).max(files::stamp(path)?.mtime);
-    renew(path, (written >= question.began).then_some(written))?;
+    renew(path, (written >= question.began).then_some(written), &|| question.call.asker.is_there())?;
     files::stamp(path)
 }
 
-/// Replaces a file by a copy of itself: new inode, same permissions, with that mtime, else stamped now by the kernel.
-fn renew(path: &Path, mtime: Option<i128>) -> io::Result<()> {
+/// Replaces a file by a copy of itself: new inode, same permissions, with that mtime, else stamped now by the kernel. Unless it isn't `wanted`
+/// when it is ready.
+fn renew(path: &Path, mtime: Option<i128>, wanted: &dyn Fn() -> bool) -> io::Result<()> {
     let temporary = temporary_beside(path);
     let copied = std::fs::copy(path, &temporary)
         .and_then(|_| mtime.map_or(Ok(()), |mtime| set_mtime(&temporary, mtime)))
-        .and_then(|()| std::fs::rename(&temporary, path));
+        .and_then(|()| if wanted() { std::fs::rename(&temporary, path) } else { Err(io::Error::other("whoever asked is gone")) });
     if copied.is_err() {
         let _gone = std::fs::remove_file(&temporary);
     }
@@ -274,11 +289,13 @@ mod tests {
         std::fs::write(&session, "m").unwrap();
         std::fs::hard_link(&session, &output).unwrap();
         let before = files::stamp(&session).unwrap();
-        renew(&output, None).unwrap();
+        renew(&output, None, &|| false).unwrap_err();
+        assert_eq!(files::stamp(&output).unwrap().inode, before.inode);
+        renew(&output, None, &|| true).unwrap();
         assert_eq!(std::fs::read(&output).unwrap(), b"m");
         assert_ne!(files::stamp(&output).unwrap().inode, before.inode);
         assert_eq!(files::stamp(&session).unwrap().mtime, before.mtime);
-        renew(&output, Some(before.mtime)).unwrap();
+        renew(&output, Some(before.mtime), &|| true).unwrap();
         assert_eq!(files::stamp(&output).unwrap().mtime, before.mtime);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
     }

@@ -129,7 +129,8 @@ async fn attend(mut stream: Stream, front: &Arc<Front>, publishing: TaskTracker)
     match first.first() {
         None => Ok(()),
         Some(byte) if kache_proto::decode::speaks_frames(*byte) => {
-            let held = conversation::hold(Arc::clone(&front.engine), Arc::clone(&front.config), publishing, stream, peer, &first).await;
+            let Stream::UdSocket(socket) = stream;
+            let held = conversation::hold(Arc::clone(&front.engine), Arc::clone(&front.config), publishing, socket, peer, &first).await;
             if let Err(ConversationError::Protocol(ProtocolError::OtherVersion(version))) = held {
                 front.strangers.met(version);
             }

@@ -2,7 +2,7 @@
 //!
 //! Promise: whoever has taken [`InForce::now`] works with that to its end, whatever happens to the configuration meanwhile.
 
-use kache_config::{Config, Rules};
+use kache_config::{Config, Links, Rules};
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -13,6 +13,8 @@ pub(crate) struct Settings {
     pub(crate) salt: String,
     /// Whether rustc is told to spell roots as placeholders.
     pub(crate) remap: bool,
+    /// Whether target directories may share inodes with the store.
+    pub(crate) links: Links,
     /// Roots that the configuration declares.
     pub(crate) base_dirs: Vec<PathBuf>,
     /// What is declared of single crates.
@@ -24,6 +26,7 @@ impl From<&Config> for Settings {
         Self {
             salt: config.cache.salt.clone(),
             remap: config.cache.remap,
+            links: config.cache.links,
             base_dirs: config.cache.base_dirs.clone(),
             rules: config.rules.clone(),
         }

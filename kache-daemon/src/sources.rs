@@ -52,6 +52,8 @@ pub(crate) enum NotStored {
     Native(String),
     #[error("its build script: {0}")]
     Script(String),
+    #[error("somebody has written into {0} in place, and it may have been linked")]
+    DamagedLibrary(PathBuf),
     #[error("rustc's output was too long to keep")]
     Truncated,
     #[error("a source spells a placeholder for a path, and so do rustc's messages")]
@@ -69,6 +71,7 @@ impl NotStored {
             Self::Unlasting(_) => NotStoredReason::Unlasting,
             Self::NonUtf8(_) => NotStoredReason::NonUtf8,
             Self::OtherValue(_) => NotStoredReason::OtherValue,
+            Self::DamagedLibrary(_) => NotStoredReason::DamagedLibrary,
             Self::Script(_) => NotStoredReason::BuildScript,
             Self::NamesFile => NotStoredReason::NamesFile,
             Self::FailedOtherwise => NotStoredReason::FailedOtherwise,

@@ -6,10 +6,13 @@ use crate::bucket;
 use kache_journal::{BuildHead, Class, Moved, Tallies, Trouble, trouble};
 use kache_model::{Bypass, NotStoredReason, Outcome};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+/// Crates that are named as condemned, at most.
+const MAX_CONDEMNED: usize = 100;
 
 /// Counters since the start or the last `--zero`.
 #[derive(Debug)]
@@ -33,6 +36,8 @@ struct Counts {
     compiled: Duration,
     verified: u64,
     differed: u64,
+    /// Crates whose artifacts differed.
+    condemned: BTreeSet<String>,
     hit: Latencies,
     miss: Latencies,
 }
@@ -71,6 +76,7 @@ pub(crate) struct Snapshot {
 struct VerifySnapshot {
     checked: u64,
     differed: u64,
+    crates: BTreeSet<String>,
 }
 
 /// The store's part.
@@ -150,10 +156,14 @@ impl Stats {
         });
     }
 
-    pub(crate) fn verified(&self, differed: bool) {
+    /// A hit that was compiled again, of this crate.
+    pub(crate) fn verified(&self, krate: &str, differed: bool) {
         self.with(|counts| {
             counts.verified += 1;
             counts.differed += u64::from(differed);
+            if differed && counts.condemned.len() < MAX_CONDEMNED {
+                counts.condemned.insert(krate.to_owned());
+            }
         });
     }
 
@@ -182,7 +192,7 @@ impl Stats {
             restored_bytes: counts.restored,
             saved_compile_secs: counts.saved.as_secs_f64(),
             compiled_secs: counts.compiled.as_secs_f64(),
-            verify: VerifySnapshot { checked: counts.verified, differed: counts.differed },
+            verify: VerifySnapshot { checked: counts.verified, differed: counts.differed, crates: counts.condemned },
             store,
             remote,
             latency_us: LatencySnapshot { hit: counts.hit.quantiles(), miss_overhead: counts.miss.quantiles() },

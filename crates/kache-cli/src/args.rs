@@ -37,7 +37,8 @@ Usage: kache COMMAND, and `kache COMMAND --help` says more
 
 Set RUSTC_WRAPPER=kache-shim to use a running kached without `kache exec`.
 Exit codes: 0 done, 1 failed or found something, 2 wrong command line or
-configuration, 3 kached isn't running. `exec` passes on the command's own.
+configuration, 3 kached isn't running. `exec` passes on the command's own;
+with --verify 5 means that a hit wasn't what rustc makes.
 ";
 
 #[derive(Debug, Subcommand)]
@@ -135,6 +136,9 @@ Examples:
 Exits as the command does; 126 if it can't be started, 127 if it doesn't exist.
 A cache that can't be started is no reason not to build: a warning says so.")]
 pub(crate) struct Exec {
+    /// Compile every hit again and compare: exit code 5 if one differed (rustc's result takes its place), 3 if nothing could be verified
+    #[arg(long)]
+    pub(crate) verify: bool,
     /// The command and its arguments
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD")]
     pub(crate) command: Vec<OsString>,

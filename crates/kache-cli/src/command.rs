@@ -28,7 +28,7 @@ use std::process::ExitCode;
 /// Does what the command line says.
 pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Error> {
     match arguments.command {
-        Command::Exec(exec) => exec::run(&exec.command),
+        Command::Exec(exec) => exec::run(&exec),
         Command::Start => start::run(),
         Command::Stop => stop::run(),
         Command::Status { json } => status::run(json),

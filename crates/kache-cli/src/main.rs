@@ -39,6 +39,8 @@ mod exit {
     pub(crate) const NOT_RUNNING: u8 = 3;
     /// `doctor`: nothing is wrong, but something is worth a look.
     pub(crate) const WARNED: u8 = 4;
+    /// `exec --verify`: something that was restored isn't what rustc makes.
+    pub(crate) const DIFFERED: u8 = 5;
     /// `exec`: the command could not be started.
     pub(crate) const NOT_STARTED: u8 = 126;
     /// `exec`: the command doesn't exist.

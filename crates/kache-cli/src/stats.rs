@@ -29,6 +29,9 @@ pub(crate) struct Stats {
     /// What rustc took for the rest; older daemons don't say.
     #[serde(default)]
     pub(crate) compiled_secs: Option<f64>,
+    /// Hits that were compiled again; older daemons name no crates.
+    #[serde(default)]
+    pub(crate) verify: Verified,
     pub(crate) store: Store,
     /// `None` without a bucket.
     #[serde(default)]
@@ -43,6 +46,23 @@ pub(crate) struct Stats {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct Outcomes(BTreeMap<String, u64>);
+
+/// What the verify mode found.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Verified {
+    pub(crate) checked: u64,
+    pub(crate) differed: u64,
+    pub(crate) crates: Vec<String>,
+}
+
+impl Verified {
+    /// What was wrong, as a sentence.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        let Self { checked, differed, crates } = self;
+        (*differed > 0).then(|| format!("{differed} of {checked} verified hits differed and were replaced: {}", crates.join(", ")))
+    }
+}
 
 /// What the store holds.
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -117,6 +137,9 @@ pub(crate) struct Difference {
     pub(crate) saved_secs: f64,
     /// What must not go unnoticed of it.
     pub(crate) troubles: Vec<Trouble>,
+    pub(crate) verified: u64,
+    /// Of these, how many differed.
+    pub(crate) differed: u64,
 }
 
 impl Difference {
@@ -138,6 +161,8 @@ impl Difference {
             misses: of(Outcome::Miss)?,
             bypasses: of(Outcome::Bypass)?,
             failed: of(Outcome::Failed)?,
+            verified: after.verify.checked.checked_sub(before.verify.checked)?,
+            differed: after.verify.differed.checked_sub(before.verify.differed)?,
             saved_secs: (after.saved_compile_secs - before.saved_compile_secs).max(0.0),
             troubles,
         })

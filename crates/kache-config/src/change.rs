@@ -21,7 +21,7 @@ impl Change {
     pub fn new(running: &Config, opened: Option<&RemoteConfig>, new: Config) -> Self {
         let mut restart = Vec::new();
         let Config { cache, rules, log, unknown_variables, notices, files, origins } = new;
-        let CacheConfig { dir, max_size, salt, remap, base_dirs, mut remote } = cache;
+        let CacheConfig { dir, max_size, salt, remap, links, base_dirs, mut remote } = cache;
         if dir != running.cache.dir {
             restart.push("cache.dir");
         }
@@ -32,7 +32,7 @@ impl Change {
                 restart.extend(differing);
             }
         }
-        let cache = CacheConfig { dir: running.cache.dir.clone(), max_size, salt, remap, base_dirs, remote };
+        let cache = CacheConfig { dir: running.cache.dir.clone(), max_size, salt, remap, links, base_dirs, remote };
         Self { config: Config { cache, rules, log, unknown_variables, notices, files, origins }, restart }
     }
 }

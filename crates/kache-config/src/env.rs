@@ -62,6 +62,7 @@ variables! {
     "KACHE_MAX_SIZE" Some("cache.max_size"), Text, "How many bytes the store may take: `10GiB`, `500M`.";
     "KACHE_SALT" Some("cache.salt"), Text, "Goes into every key: caches with different salts share nothing.";
     "KACHE_NO_REMAP" Some("cache.remap"), Negated, "`1`, also in a build's environment: paths aren't remapped; artifacts serve one checkout path only.";
+    "KACHE_LINKS" Some("cache.links"), Text, "`never`: no file in a target directory shares its inode with the store (default: `auto`).";
     "KACHE_BASE_DIRS" Some("cache.base_dirs"), Paths, "Directories that hold the same on other machines, with colons in between.";
     "KACHE_LOG" Some("log"), Text, "What the daemon logs: `info`, `debug`, `kached=trace,warn`.";
     "KACHE_DISABLED" None, Text, "`1` in a build's environment: rustc runs as if there were no cache. `0`, `false`, `no`, `off` mean nothing.";

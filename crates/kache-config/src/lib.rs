@@ -63,11 +63,35 @@ pub struct CacheConfig {
     /// `remap`, negated by `KACHE_NO_REMAP`: whether rustc is told to spell machine-local roots as placeholders. Without it an
     /// artifact serves one checkout path only.
     pub remap: bool,
+    /// `links`, `KACHE_LINKS`.
+    pub links: Links,
     /// `base_dirs`: directories that lie elsewhere on other machines and hold the same there, such as an SDK or a checkout of data. The first of
     /// the list is taken for the first of theirs, and so on. Absolute, at least two components each, at most [`kache_model::MAX_BASES`].
     pub base_dirs: Vec<PathBuf>,
     /// `[cache.remote]`.
     pub remote: Option<RemoteConfig>,
+}
+
+/// Whether outputs in target directories may share inodes with the store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Links {
+    /// Libraries of registry and git packages, where the filesystem has no reflinks: they take their bytes once, whatever the number of target
+    /// directories. A tool that writes into one in place reaches all.
+    #[default]
+    Auto,
+    /// Never: each target directory has its own copy.
+    Never,
+}
+
+impl Links {
+    /// As people write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Never => "never",
+        }
+    }
 }
 
 /// A `KACHE_*` variable that means nothing to this version.
@@ -162,7 +186,15 @@ impl Config {
         let rules = values.rules.iter().map(|(name, _)| format!("rules.{name}"));
         let keys = KEYS.iter().map(|key| (*key).to_owned()).chain(rules);
         Ok(Self {
-            cache: CacheConfig { dir, max_size: cache.max_size, salt: cache.salt, remap: cache.remap, base_dirs, remote },
+            cache: CacheConfig {
+                dir,
+                max_size: cache.max_size,
+                salt: cache.salt,
+                remap: cache.remap,
+                links: cache.links,
+                base_dirs,
+                remote,
+            },
             log: values.log,
             unknown_variables: env.unknown_variables(),
             notices,
@@ -205,6 +237,7 @@ pub const KEYS: &[&str] = &[
     "cache.max_size",
     "cache.salt",
     "cache.remap",
+    "cache.links",
     "cache.base_dirs",
     "cache.remote.type",
     "cache.remote.bucket",
@@ -243,13 +276,22 @@ struct CacheValues {
     max_size: Option<ByteSize>,
     salt: String,
     remap: bool,
+    links: Links,
     base_dirs: BaseDirs,
     remote: Option<RemoteValues>,
 }
 
 impl Default for CacheValues {
     fn default() -> Self {
-        Self { dir: None, max_size: None, salt: String::new(), remap: true, base_dirs: BaseDirs::default(), remote: None }
+        Self {
+            dir: None,
+            max_size: None,
+            salt: String::new(),
+            remap: true,
+            links: Links::Auto,
+            base_dirs: BaseDirs::default(),
+            remote: None,
+        }
     }
 }
 

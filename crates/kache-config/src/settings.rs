@@ -32,6 +32,7 @@ impl Config {
             ("cache.max_size", size),
             ("cache.salt", salt),
             ("cache.remap", cache.remap.to_string()),
+            ("cache.links", quoted(cache.links.name())),
             ("cache.base_dirs", format!("{:?}", cache.base_dirs)),
         ];
         all.extend(cache.remote.iter().flat_map(remote));

@@ -88,6 +88,7 @@ reasons! {
     NativeLibrary "native_library" "A native library could not be found or identified, or only names other files (a thin archive).", "Check the -L native= directories.";
     UnknownExtern "unknown_extern" "A dependency can't be read, so what it holds is unknown.", "Look at the file's permissions. `cargo clean` makes it anew.";
     BuildScript "build_script" "What the package's build script declared can't be read, or is more than 10,000 files.", "Have the build script print rerun-if-changed for what it reads, and nothing larger.";
+    DamagedExtern "damaged_extern" "Somebody has written into a dependency's file in place, here or in a target directory that shares it.", "`kache doctor` names the files: `cargo clean -p` its package there. Tools that write in place want links = \"never\".";
     OpenProbe "open_probe" "A compile without dep-info whose source may read other files.", "Nothing to do.";
     StdinTooLarge "stdin_too_large" "The source on standard input is larger than 1 MiB.", "Nothing to do.";
     NonUtf8 "non_utf8" "An argument, path or variable that counts isn't UTF-8.", "Use UTF-8 names.";
@@ -109,6 +110,7 @@ reasons! {
     NonUtf8 "non_utf8" "A variable that it read isn't UTF-8.", "Use UTF-8 values.";
     OtherValue "other_value" "A variable had another value for rustc than for the build.", "Nothing to do, unless a program in front of rustc changes variables.";
     BuildScript "build_script" "What the package's build script declared can't be read.", "Look at the permissions of the file that `kache why CRATE` names.";
+    DamagedLibrary "damaged_library" "Somebody has written into a library in place, and it may have been linked.", "`kache doctor` names the files: `cargo clean -p` its package there. Tools that write in place want links = \"never\".";
     NamesFile "names_file" "rustc's messages name a file that it left beside them.", "Nothing to do.";
     FailedOtherwise "failed_otherwise" "A probe failed, and not by what its source says.", "Nothing to do.";
     Unreadable "unreadable" "An input or an output can't be read.", "Look at the permissions of the file that `kache why CRATE` names.";

@@ -12,8 +12,8 @@ use crate::error::StoreError;
 use crate::index::{ARTIFACTS, PENDING, USES, decode};
 use crate::publish::{Ledger, uncount_unit};
 use crate::removals::RemovedFor;
-use crate::shelf::{UNTRUSTED, now_millis};
-use crate::stamp::{mtime_of, settled_mtime};
+use crate::shelf::now_millis;
+use crate::stamp::Look;
 use crate::{Inner, Store};
 use kache_model::{Artifact, ArtifactKey, BlobId};
 use std::fs::{self, Metadata};
@@ -196,7 +196,15 @@ impl Inner {
     pub(crate) fn believe(&self, id: &BlobId, file: &Metadata) {
         let mut shelf = self.shelf();
         if let Some(entry) = shelf.blob(id).copied() {
-            shelf.recheck(id, settled_mtime(file), self.life.of_rechecked(entry.generation));
+            shelf.recheck(id, Look::settled(file), self.life.of_rechecked(entry.generation));
+        }
+    }
+
+    /// A blob's file was linked or renamed by this store, and looked as recorded just before.
+    pub(crate) fn relinked(&self, id: &BlobId, look: Look) {
+        let mut shelf = self.shelf();
+        if let Some(generation) = shelf.blob(id).map(|entry| entry.generation) {
+            shelf.recheck(id, look, generation);
         }
     }
 
@@ -208,11 +216,11 @@ impl Inner {
         {
             let mut shelf = self.shelf();
             let healed =
-                shelf.blob(id).is_some_and(|entry| there.is_some_and(|there| mtime_of(&there) == entry.mtime && there.len() == entry.len));
+                shelf.blob(id).is_some_and(|entry| there.is_some_and(|there| Look::of(&there) == entry.look && there.len() == entry.len));
             if healed || shelf.artifact(key).is_none() {
                 return;
             }
-            shelf.recheck(id, UNTRUSTED, 0);
+            shelf.recheck(id, Look::UNTRUSTED, 0);
         }
         // Failing to forget it now means finding it damaged again.
         drop(self.remove(&[*key], RemovedFor::Damage));

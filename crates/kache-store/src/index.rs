@@ -35,6 +35,8 @@ pub(crate) const ARTIFACTS: TableDefinition<'_, Key, Bytes> = TableDefinition::n
 pub(crate) const USES: TableDefinition<'_, Key, (u64, u32)> = TableDefinition::new("uses");
 /// Blob → (length, mtime in nanoseconds, generation, artifacts that refer to it).
 pub(crate) const BLOBS: TableDefinition<'_, Key, (u64, i64, u32, u32)> = TableDefinition::new("blobs");
+/// Blob → (ctime in nanoseconds, inode); a blob without is hashed before its next use.
+pub(crate) const LOOKS: TableDefinition<'_, Key, (i64, u64)> = TableDefinition::new("looks");
 /// Unit key → number of its artifacts.
 pub(crate) const UNITS: TableDefinition<'_, Key, u32> = TableDefinition::new("units");
 /// Unit key → checked list of [`kache_model::InputSet`], newest first.
@@ -233,6 +235,7 @@ fn open_checked(path: &Path) -> Result<(Database, u32), Fault> {
         }
         transaction.open_table(USES)?;
         transaction.open_table(BLOBS)?;
+        transaction.open_table(LOOKS)?;
         transaction.open_table(UNITS)?;
         transaction.open_table(PENDING)?;
         transaction.open_table(OUTPUTS)?;

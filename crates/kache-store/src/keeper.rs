@@ -10,7 +10,7 @@
 use crate::Inner;
 use crate::error::StoreError;
 use crate::evict::GcLimit;
-use crate::index::{BLOBS, Index, META, USES};
+use crate::index::{BLOBS, Index, LOOKS, META, USES};
 use crate::memo::{Queue, write_queue};
 use crate::shelf::suspects;
 use kache_model::{BlobId, Digest};
@@ -170,9 +170,11 @@ impl Inner {
                 for (key, entry) in &unwritten.uses {
                     table.insert(key.0.as_bytes(), (entry.used, entry.row_bytes))?;
                 }
-                let mut table = transaction.open_table(BLOBS)?;
+                let (mut blobs, mut looks) = (transaction.open_table(BLOBS)?, transaction.open_table(LOOKS)?);
                 for (id, entry) in &unwritten.blobs {
-                    table.insert(id.0.as_bytes(), entry.row())?;
+                    let (row, look) = entry.rows();
+                    blobs.insert(id.0.as_bytes(), row)?;
+                    looks.insert(id.0.as_bytes(), look)?;
                 }
                 write_queue(transaction, &queue)
             });

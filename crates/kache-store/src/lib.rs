@@ -12,6 +12,7 @@ mod evict;
 mod index;
 mod keeper;
 mod layout;
+mod links;
 mod memo;
 mod place;
 mod preview;
@@ -70,6 +71,8 @@ pub struct Usage {
     pub max_bytes: u64,
     /// Artifacts evicted since the store was opened, for want of space or because they were damaged.
     pub evicted_artifacts: u64,
+    /// Blobs that were read again since the store was opened because their files looked other than recorded (somebody removed a link, say).
+    pub rehashed_blobs: u64,
 }
 
 /// One line about an artifact, for lists.
@@ -107,7 +110,7 @@ pub struct Store(Arc<Inner>, Option<JoinHandle<()>>);
 
 /// What the store's threads and guards share.
 ///
-/// Locks, in the order in which they may be taken: `settling`, `collecting`, `writer`, then `shelf` or the keeper's, alone and briefly.
+/// Locks, in the order in which they may be taken: `settling`, `collecting`, one of `turns`, `writer`, then `shelf` or the keeper's, alone and briefly.
 #[derive(Debug)]
 pub(crate) struct Inner {
     layout: Layout,
@@ -115,11 +118,15 @@ pub(crate) struct Inner {
     shelf: Mutex<Shelf>,
     /// Held by whoever changes index and blobs; readers don't need it.
     writer: Mutex<()>,
+    /// Held while a blob's file is compared with its record or linked, so that nobody takes our own links for somebody's write: one for each
+    /// first byte of a digest.
+    turns: [Mutex<()>; 256],
     reflinks: copy::Reflinks,
     keeper: Keeper,
     life: Life,
     max_bytes: AtomicU64,
     evicted: AtomicU64,
+    rehashed: AtomicU64,
     removals: removals::Removals,
     /// Of the cache directory.
     device: u64,
@@ -176,11 +183,13 @@ impl Store {
             index,
             shelf: Mutex::new(shelf),
             writer: Mutex::new(()),
+            turns: [const { Mutex::new(()) }; 256],
             reflinks: copy::Reflinks::default(),
             keeper: Keeper::default(),
             life,
             max_bytes: AtomicU64::new(options.max_bytes),
             evicted: AtomicU64::new(0),
+            rehashed: AtomicU64::new(0),
             removals: removals::Removals::default(),
             device,
             lock,
@@ -260,6 +269,7 @@ impl Store {
             bytes: shelf.bytes(),
             max_bytes: self.0.max_bytes(),
             evicted_artifacts: self.0.evicted.load(Ordering::Relaxed),
+            rehashed_blobs: self.0.rehashed.load(Ordering::Relaxed),
         }
     }
 
@@ -334,6 +344,10 @@ impl Drop for Store {
 impl Inner {
     pub(crate) fn shelf(&self) -> MutexGuard<'_, Shelf> {
         self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn turn(&self, id: &BlobId) -> MutexGuard<'_, ()> {
+        self.turns[usize::from(id.0.as_bytes()[0])].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn writer(&self) -> MutexGuard<'_, ()> {

@@ -4,7 +4,8 @@
 //! - Nothing appears under its final name before it is complete, closed and has its mode; landing is a rename, so a read-only leftover is
 //!   no obstacle and an open file isn't written into.
 //! - The mtime of an inode that the store shares is never moved; every inode made here is stamped by the kernel's clock.
-//! - A blob is looked at before each use (size and mtime against the record, the bytes if these differ). Wrong bytes are a miss.
+//! - A blob is looked at before each use (size, mtime, ctime and inode against the record, the bytes if these differ). Wrong bytes are a miss.
+//!   What the store's own links and renames do to the ctime is recorded as they are made.
 //! - Running out of descriptors, space or permission is an error of the filesystem, never taken for damage.
 //!
 //! The caller stages all outputs of an artifact before it lands the first, and keeps its own spawns of processes apart from staging:
@@ -13,7 +14,7 @@
 use crate::copy::{copy, create_new, finish, is_refusal};
 use crate::error::{Damage, FileError, PlaceError};
 use crate::stage::hash_file;
-use crate::stamp::{mtime_of, stamp};
+use crate::stamp::{Look, stamp};
 use crate::{Held, Inner, Store};
 use kache_model::{BlobId, FileStamp};
 use rustix::fs::{AtFlags, CWD, linkat};
@@ -64,6 +65,8 @@ pub struct Staged {
     dest: PathBuf,
     how: PlacedHow,
     bytes: u64,
+    /// Of a hard link: whose.
+    blob: Option<(Arc<Inner>, BlobId)>,
 }
 
 /// Removed when dropped; an empty path is nothing.
@@ -85,7 +88,11 @@ impl Staged {
     /// [`PlaceError::Io`]; the destination is as it was.
     pub fn land(mut self) -> Result<Placed, PlaceError> {
         if !self.temporary.0.as_os_str().is_empty() {
-            fs::rename(&self.temporary.0, &self.dest).map_err(|source| FileError::new("rename to", &self.dest, source))?;
+            match &self.blob {
+                Some((inner, id)) => inner.move_link(id, &self.temporary.0, &self.dest),
+                None => fs::rename(&self.temporary.0, &self.dest),
+            }
+            .map_err(|source| FileError::new("rename to", &self.dest, source))?;
             // Renaming one link of an inode over another leaves both in place: then the temporary name still has to go.
             if self.how != PlacedHow::Hardlink {
                 self.temporary.0 = PathBuf::new();
@@ -116,6 +123,7 @@ impl Store {
         let output = &held.artifact().outputs[output_index];
         let job = Job { inner: &self.0, held, id: output.blob, path: self.0.layout.blob(&output.blob), mode: 0 };
         let file = File::open(&job.path).map_err(|error| job.fault("open", error))?;
+        let _turn = self.0.turn(&output.blob);
         job.check(&file, output.len)?;
         Ok(file)
     }
@@ -149,7 +157,11 @@ impl Job<'_> {
         let dir = dest.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let device = fs::metadata(dir).map_err(|source| FileError::new("stat", dir, source))?.dev();
         let temporary = Temporary(dir.join(temporary_name()));
-        let staged = |temporary, how| Ok(Staged { temporary, dest: dest.to_owned(), how, bytes: len });
+        let staged = |temporary, how| {
+            let blob = (how == PlacedHow::Hardlink).then(|| (Arc::clone(self.inner), self.id));
+            Ok(Staged { temporary, dest: dest.to_owned(), how, bytes: len, blob })
+        };
+        let mut turn = Some(self.inner.turn(&self.id));
         if placement == Placement::Share && !self.inner.reflinks.may_work_on(device) {
             let blob = self.checked_by_name(len)?;
             if blob.dev() == device && fs::symlink_metadata(dest).is_ok_and(|there| (there.dev(), there.ino()) == (blob.dev(), blob.ino()))
@@ -170,12 +182,15 @@ impl Job<'_> {
             }
             None if placement == Placement::Share && self.link(&recorded, &temporary.0)? => PlacedHow::Hardlink,
             None => {
+                // Copies take their time, and touch nothing.
+                drop(turn.take());
                 self.copy(&source, &temporary.0, len)?;
                 PlacedHow::Copy
             }
         };
         if how != PlacedHow::Hardlink {
-            self.check_unmoved(&source, &recorded)?;
+            drop(turn);
+            self.check_unmoved(&source, &recorded, len)?;
         }
         staged(temporary, how)
     }
@@ -189,8 +204,17 @@ impl Job<'_> {
         if !fits {
             return Ok(false);
         }
-        match linkat(CWD, &self.path, CWD, to, AtFlags::empty()) {
-            Ok(()) => Ok(true),
+        let linked = linkat(CWD, &self.path, CWD, to, AtFlags::empty());
+        match linked {
+            Ok(()) => {
+                // The check is microseconds old; only its ctime, and with a new mode that of before, may differ.
+                let now = fs::symlink_metadata(to).map_err(|source| FileError::new("stat", to, source))?;
+                let (before, after) = (Look::of(blob), Look::of(&now));
+                if before.but_for_ctime(&after) && self.as_recorded(blob, blob.size()) {
+                    self.inner.relinked(&self.id, after);
+                }
+                Ok(true)
+            }
             Err(Errno::MLINK) => Ok(false),
             Err(error) if is_refusal(&error.into()) => Ok(false),
             Err(error) => Err(FileError::new("link", to, error).into()),
@@ -216,7 +240,7 @@ impl Job<'_> {
 
     fn as_recorded(&self, metadata: &Metadata, len: u64) -> bool {
         let entry = self.inner.shelf().blob(&self.id).copied();
-        metadata.is_file() && metadata.size() == len && entry.is_some_and(|entry| entry.len == len && entry.mtime == mtime_of(metadata))
+        metadata.is_file() && metadata.size() == len && entry.is_some_and(|entry| entry.len == len && entry.look == Look::of(metadata))
     }
 
     /// Compares with the record, and hashes if that differs.
@@ -231,6 +255,7 @@ impl Job<'_> {
         }
         // Through a descriptor of its own, so that the caller's stays at the start.
         let again = File::open(&self.path).map_err(fail)?;
+        self.inner.rehashed.fetch_add(1, Ordering::Relaxed);
         let (found, _) = hash_file(&again, None, &mut |_| {}).map_err(fail)?;
         if found != self.id {
             return Err(self.damaged(Damage::Content));
@@ -239,10 +264,18 @@ impl Job<'_> {
         Ok(metadata)
     }
 
-    /// Somebody may have written to the blob between the check and the end of the copy.
-    fn check_unmoved(&self, source: &File, before: &Metadata) -> Result<(), PlaceError> {
+    /// Somebody may have written to the blob between the check and the end of the copy, or linked it.
+    fn check_unmoved(&self, source: &File, before: &Metadata, len: u64) -> Result<(), PlaceError> {
         let after = source.metadata().map_err(|error| self.fault("stat", error))?;
-        if after.size() == before.size() && mtime_of(&after) == mtime_of(before) { Ok(()) } else { Err(self.damaged(Damage::Content)) }
+        let (was, is) = (Look::of(before), Look::of(&after));
+        if after.size() != before.size() || is.mtime != was.mtime {
+            return Err(self.damaged(Damage::Content));
+        }
+        if is.ctime != was.ctime {
+            let _turn = self.inner.turn(&self.id);
+            self.check(source, len)?;
+        }
+        Ok(())
     }
 
     /// A missing blob is damage, everything else is the filesystem's.

@@ -7,12 +7,12 @@
 //! No fsync here: the commit is visible at once and durable within moments, by the keeper's thread.
 
 use crate::error::{FileError, StoreError};
-use crate::index::{ARTIFACTS, BLOBS, Fault, OUTLINES, PENDING, SETS, UNITS, USES, decode, encode};
+use crate::index::{ARTIFACTS, BLOBS, Fault, LOOKS, OUTLINES, PENDING, SETS, UNITS, USES, decode, encode};
 use crate::layout::create_dir;
 use crate::sets;
 use crate::shelf::{BlobEntry, Entry, Shelf, now_millis};
 use crate::stage::StagedBlob;
-use crate::stamp::mtime_of;
+use crate::stamp::Look;
 use crate::{Inner, Store};
 use kache_model::{Artifact, ArtifactKey, BlobId, InputSet, UnitKey, UnitOutline, Witness};
 use redb::{ReadableTable, WriteTransaction};
@@ -126,20 +126,21 @@ impl Inner {
         let known = ledger.entry(&self.shelf(), &id);
         if let Some(entry) = known {
             let there = fs::symlink_metadata(&path).ok();
-            if there.is_some_and(|there| there.is_file() && there.len() == entry.len && mtime_of(&there) == entry.mtime) {
+            // A ctime that isn't recorded yet may be a link of our own that is being made; if it isn't, the next use finds out.
+            if there.is_some_and(|there| there.is_file() && there.len() == entry.len && Look::of(&there).but_for_ctime(&entry.look)) {
                 return Ok(());
             }
         }
-        let (len, mtime) = (blob.len(), blob.mtime());
+        let len = blob.len();
         let dir = path.parent().unwrap_or(self.layout.blobs()).to_owned();
         if !dir.is_dir() {
             create_dir(&dir)?;
         }
-        blob.move_to(&path).map_err(|source| FileError::new("move a blob to", &path, source))?;
+        let look = blob.move_to(&path).map_err(|source| FileError::new("move a blob to", &path, source))?;
         if known.is_none() {
             brought.files.push(id);
         }
-        ledger.set(id, BlobEntry { len, mtime, generation: self.life.generation, refs: known.map_or(0, |entry| entry.refs) });
+        ledger.set(id, BlobEntry { len, look, generation: self.life.generation, refs: known.map_or(0, |entry| entry.refs) });
         Ok(())
     }
 }
@@ -184,12 +185,15 @@ impl Ledger {
 
     /// Writes the rows; ones without references go.
     pub(crate) fn write(&self, transaction: &WriteTransaction) -> Result<(), Fault> {
-        let mut table = transaction.open_table(BLOBS)?;
+        let (mut blobs, mut looks) = (transaction.open_table(BLOBS)?, transaction.open_table(LOOKS)?);
         for (id, entry) in &self.0 {
             if entry.refs == 0 {
-                table.remove(id.0.as_bytes())?;
+                blobs.remove(id.0.as_bytes())?;
+                looks.remove(id.0.as_bytes())?;
             } else {
-                table.insert(id.0.as_bytes(), entry.row())?;
+                let (row, look) = entry.rows();
+                blobs.insert(id.0.as_bytes(), row)?;
+                looks.insert(id.0.as_bytes(), look)?;
             }
         }
         Ok(())

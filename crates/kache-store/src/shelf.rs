@@ -5,14 +5,13 @@
 //! Doesn't touch files; the index only to fill itself.
 
 use crate::error::StoreError;
-use crate::index::{BLOBS, Index, META, USES};
+use crate::index::{BLOBS, Index, LOOKS, META, USES};
+use crate::stamp::Look;
 use kache_model::{ArtifactKey, BlobId, Digest};
 use redb::ReadableTable;
 use std::collections::{HashMap, HashSet};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// A recorded mtime that no file has: the blob is hashed before its next use.
-pub(crate) const UNTRUSTED: i64 = i64::MIN;
 /// What a file takes on disk, at least and in steps.
 const BLOCK: u64 = 4096;
 
@@ -29,8 +28,8 @@ pub(crate) struct Entry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BlobEntry {
     pub(crate) len: u64,
-    /// Nanoseconds since the epoch, or [`UNTRUSTED`].
-    pub(crate) mtime: i64,
+    /// Or [`Look::UNTRUSTED`].
+    pub(crate) look: Look,
     /// In which life of the store it was written or last hashed.
     pub(crate) generation: u32,
     /// Outputs of artifacts that name it.
@@ -43,9 +42,9 @@ impl BlobEntry {
         self.len.next_multiple_of(BLOCK)
     }
 
-    /// As a row of the index.
-    pub(crate) fn row(&self) -> (u64, i64, u32, u32) {
-        (self.len, self.mtime, self.generation, self.refs)
+    /// As a row of the index, and as one of the table beside it.
+    pub(crate) fn rows(&self) -> ((u64, i64, u32, u32), (i64, u64)) {
+        ((self.len, self.look.mtime, self.generation, self.refs), (self.look.ctime, self.look.inode))
     }
 }
 
@@ -64,7 +63,8 @@ pub(crate) struct Shelf {
 }
 
 impl Shelf {
-    /// Fills the maps. Blobs of a suspect generation lose their recorded mtime.
+    /// Fills the maps. Blobs of a suspect generation lose their recorded look, as have those that were recorded by a version
+    /// without ctimes.
     pub(crate) fn load(index: &Index) -> Result<Self, StoreError> {
         index.read(|transaction| {
             let suspects = suspects(transaction.open_table(META)?.get("suspects")?.map(|row| row.value().to_vec()));
@@ -75,12 +75,13 @@ impl Shelf {
                 let (used, row_bytes) = value.value();
                 shelf.put_artifact(ArtifactKey(Digest::from_bytes(*key.value())), Entry { used, row_bytes });
             }
-            let blobs = transaction.open_table(BLOBS)?;
+            let (blobs, looks) = (transaction.open_table(BLOBS)?, transaction.open_table(LOOKS)?);
             for row in blobs.iter()? {
                 let (id, value) = row?;
                 let (len, mtime, generation, refs) = value.value();
-                let mtime = if suspects.contains(&generation) { UNTRUSTED } else { mtime };
-                shelf.put_blob(BlobId(Digest::from_bytes(*id.value())), BlobEntry { len, mtime, generation, refs });
+                let look = looks.get(id.value())?.map(|row| row.value()).filter(|_| !suspects.contains(&generation));
+                let look = look.map_or(Look::UNTRUSTED, |(ctime, inode)| Look { mtime, ctime, inode });
+                shelf.put_blob(BlobId(Digest::from_bytes(*id.value())), BlobEntry { len, look, generation, refs });
             }
             Ok(shelf)
         })
@@ -133,9 +134,9 @@ impl Shelf {
     }
 
     /// Records what a blob's file looks like after its bytes were found to be right, or that they weren't.
-    pub(crate) fn recheck(&mut self, id: &BlobId, mtime: i64, generation: u32) {
+    pub(crate) fn recheck(&mut self, id: &BlobId, look: Look, generation: u32) {
         if let Some(entry) = self.blobs.get_mut(id) {
-            entry.mtime = mtime;
+            entry.look = look;
             entry.generation = generation;
             self.rechecked.insert(*id);
         }

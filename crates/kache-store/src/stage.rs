@@ -5,7 +5,7 @@
 
 use crate::copy::{CHUNK, create_new, is_refusal};
 use crate::error::{FileError, StoreError};
-use crate::stamp::{mtime_of, settled_mtime};
+use crate::stamp::{Look, mtime_of};
 use crate::{Inner, Store};
 use kache_model::{BlobId, Digest};
 use rustix::fs::{AtFlags, CWD, linkat};
@@ -31,7 +31,7 @@ pub struct StagedBlob {
     len: u64,
     executable: bool,
     /// What to record for it: untrusted if a write could still hide in the clock's current tick.
-    mtime: i64,
+    look: Look,
     file: StagedFile,
 }
 
@@ -56,15 +56,12 @@ impl StagedBlob {
         self.executable
     }
 
-    pub(crate) fn mtime(&self) -> i64 {
-        self.mtime
-    }
-
-    /// Moves the file to its place among the blobs.
-    pub(crate) fn move_to(mut self, path: &Path) -> io::Result<()> {
+    /// Moves the file to its place among the blobs. Returns what to record for it: as it looks there, if nobody touched it since it was hashed.
+    pub(crate) fn move_to(mut self, path: &Path) -> io::Result<Look> {
+        let untouched = Look::of(&fs::symlink_metadata(&self.file.0)?) == self.look;
         fs::rename(&self.file.0, path)?;
         self.file.0 = PathBuf::new();
-        Ok(())
+        if untouched { Ok(Look::of(&fs::symlink_metadata(path)?)) } else { Ok(Look::UNTRUSTED) }
     }
 }
 
@@ -111,8 +108,8 @@ impl Store {
         let target = create_new(&file.0).map_err(fail)?;
         let (id, len) = hash(source, CHUNK, Some(&target), &mut |_| {}).map_err(fail)?;
         target.set_permissions(Permissions::from_mode(0o644)).map_err(fail)?;
-        let mtime = mtime_of(&target.metadata().map_err(fail)?);
-        Ok(StagedBlob { id, len, executable, mtime, file })
+        let look = Look::of(&target.metadata().map_err(fail)?);
+        Ok(StagedBlob { id, len, executable, look, file })
     }
 
     /// A name in the staging directory for a file of the caller's own.
@@ -150,8 +147,8 @@ fn hash_linked(source: &Path, file: StagedFile, observe: &mut dyn FnMut(&[u8])) 
     let before = regular(source, &opened)?;
     let (id, len) = hash_file(&opened, None, observe).map_err(fail)?;
     let after = unchanged(source, &opened, &before, len)?;
-    let mtime = settled_mtime(&after);
-    Ok(StagedBlob { id, len, executable: is_executable(&after), mtime, file })
+    let look = Look::settled(&after);
+    Ok(StagedBlob { id, len, executable: is_executable(&after), look, file })
 }
 
 fn copy_in(inner: &Inner, source: &Path, file: StagedFile, observe: &mut dyn FnMut(&[u8])) -> Result<StagedBlob, StoreError> {
@@ -175,8 +172,8 @@ fn copy_in(inner: &Inner, source: &Path, file: StagedFile, observe: &mut dyn FnM
     let after = unchanged(source, &opened, &before, len)?;
     // Permission bits as rustc's umask left them, so that a link to this blob looks right; never executable, never closed to ourselves.
     target.set_permissions(Permissions::from_mode(after.mode() & 0o666 | 0o600)).map_err(fail_write)?;
-    let mtime = mtime_of(&target.metadata().map_err(fail_write)?);
-    Ok(StagedBlob { id, len, executable: is_executable(&after), mtime, file })
+    let look = Look::of(&target.metadata().map_err(fail_write)?);
+    Ok(StagedBlob { id, len, executable: is_executable(&after), look, file })
 }
 
 fn regular(path: &Path, file: &File) -> Result<Metadata, StoreError> {

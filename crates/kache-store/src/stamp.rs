@@ -1,6 +1,5 @@
-//! What a stat says about a file, as a [`FileStamp`].
+//! What a stat says about a file: as a [`FileStamp`] for callers, as a [`Look`] for the records of blobs.
 
-use crate::shelf::UNTRUSTED;
 use kache_model::FileStamp;
 use std::fs::{self, Metadata};
 use std::io;
@@ -36,11 +35,43 @@ pub(crate) fn mtime_of(metadata: &Metadata) -> i64 {
     metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec())
 }
 
-/// The mtime to record for a file whose bytes were read just before. A write within the tick of that mtime would not move it again, so
-/// until the tick is over the file is recorded as one to hash once more.
-pub(crate) fn settled_mtime(metadata: &Metadata) -> i64 {
-    let mtime = mtime_of(metadata);
-    if mtime < coarse_now() { mtime } else { UNTRUSTED }
+/// The change time likewise. Nobody can set it, but links and renames move it.
+fn ctime_of(metadata: &Metadata) -> i64 {
+    metadata.ctime().saturating_mul(1_000_000_000).saturating_add(metadata.ctime_nsec())
+}
+
+/// What a blob's file looked like when its bytes were last known to be right. An mtime can be put back after a write, a ctime can't.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Look {
+    pub(crate) mtime: i64,
+    pub(crate) ctime: i64,
+    pub(crate) inode: u64,
+}
+
+impl Look {
+    /// Of no file: the blob is hashed before its next use.
+    pub(crate) const UNTRUSTED: Self = Self { mtime: i64::MIN, ctime: i64::MIN, inode: 0 };
+
+    /// Of a file.
+    pub(crate) fn of(metadata: &Metadata) -> Self {
+        Self { mtime: mtime_of(metadata), ctime: ctime_of(metadata), inode: metadata.ino() }
+    }
+
+    /// What to record for a file whose bytes were read just before. A write within the tick of its mtime would not move that again, so
+    /// until the tick is over the file is recorded as one to hash once more.
+    pub(crate) fn settled(metadata: &Metadata) -> Self {
+        if mtime_of(metadata) < coarse_now() { Self::of(metadata) } else { Self::UNTRUSTED }
+    }
+
+    /// Whether it is the same file with the same mtime, whoever has linked it since.
+    pub(crate) fn but_for_ctime(&self, other: &Self) -> bool {
+        (self.mtime, self.inode) == (other.mtime, other.inode)
+    }
+
+    /// Whether a file with that stamp looks so.
+    pub(crate) fn is_of(&self, stamp: &FileStamp) -> bool {
+        (i128::from(self.mtime), i128::from(self.ctime), self.inode) == (stamp.mtime, stamp.ctime, stamp.inode)
+    }
 }
 
 /// The clock by which the kernel stamps files, nanoseconds since the epoch.

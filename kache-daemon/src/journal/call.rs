@@ -6,6 +6,7 @@
 use super::Journal;
 use super::note::{Note, Place};
 use super::open::Open;
+use crate::asker::Asker;
 use crate::capture::Captured;
 use crate::question::Question;
 use crate::sources::{NotStored, Read};
@@ -24,6 +25,8 @@ pub(crate) struct Call {
     pub(crate) request: Request,
     /// The shim's process, where the system tells.
     pub(crate) peer: Option<u32>,
+    /// Whether anybody still waits for the answer.
+    pub(crate) asker: Asker,
     journal: Arc<Journal>,
     came: Instant,
     place: OnceLock<(Arc<Open>, u64)>,
@@ -76,8 +79,8 @@ impl Ended {
 }
 
 impl Call {
-    pub(super) fn new(journal: Arc<Journal>, request: Request, peer: Option<u32>) -> Self {
-        Self { request, peer, journal, came: Instant::now(), place: OnceLock::new(), compiling: AtomicBool::new(false) }
+    pub(super) fn new(journal: Arc<Journal>, request: Request, peer: Option<u32>, asker: Asker) -> Self {
+        Self { request, peer, asker, journal, came: Instant::now(), place: OnceLock::new(), compiling: AtomicBool::new(false) }
     }
 
     /// rustc begins to run.

@@ -23,6 +23,7 @@ pub(crate) use call::{Call, Ended};
 pub(crate) use listeners::Listener;
 pub(crate) use note::kind;
 
+use crate::asker::Asker;
 use crate::bucket::Bucket;
 use crate::cargos::Cargos;
 use books::Books;
@@ -108,8 +109,8 @@ impl Journal {
     }
 
     /// One invocation that begins, asked for by the process `peer`.
-    pub(crate) fn call(self: &Arc<Self>, request: Request, peer: Option<u32>) -> Arc<Call> {
-        Arc::new(Call::new(Arc::clone(self), request, peer))
+    pub(crate) fn call(self: &Arc<Self>, request: Request, peer: Option<u32>, asker: Asker) -> Arc<Call> {
+        Arc::new(Call::new(Arc::clone(self), request, peer, asker))
     }
 
     /// The last invocations of a crate, explained; `None` if it is unknown.

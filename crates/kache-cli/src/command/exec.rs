@@ -1,9 +1,11 @@
 //! `kache exec`: a command with the cache in front of its rustc.
 //!
 //! Promises: the command runs whatever the cache does; its exit status, or the signal that ended it, becomes ours; signals
-//! sent to us reach it. Afterwards one line on stderr says what the cache did, and a warning each what must not go unnoticed of it.
+//! sent to us reach it. Afterwards one line on stderr says what the cache did, and a warning each what must not go unnoticed of it. With `--verify` a command
+//! that ended well ends badly if a hit wasn't what rustc makes, or nothing could be verified.
 
 use super::start;
+use crate::args::Exec;
 use crate::client::Client;
 use crate::error::Error;
 use crate::stats::{Difference, Stats};
@@ -11,16 +13,18 @@ use crate::{bucket, exit, outdated, place, show};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
-use std::ffi::OsString;
 use std::io;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, Command, ExitCode, ExitStatus};
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub(crate) fn run(words: &[OsString]) -> Result<ExitCode, Error> {
-    let [program, arguments @ ..] = words else { return Ok(ExitCode::from(exit::USAGE)) };
+pub(crate) fn run(options: &Exec) -> Result<ExitCode, Error> {
+    let [program, arguments @ ..] = &*options.command else { return Ok(ExitCode::from(exit::USAGE)) };
     let mut command = Command::new(program);
     command.args(arguments);
+    if options.verify {
+        command.env("KACHE_VERIFY", "always");
+    }
     let session = if is_disabled() { None } else { prepare(&mut command) };
     let status = match run_through(&mut command) {
         Ok(status) => status,
@@ -30,8 +34,13 @@ pub(crate) fn run(words: &[OsString]) -> Result<ExitCode, Error> {
             return Ok(ExitCode::from(code));
         }
     };
-    if let Some((client, before)) = session {
-        report(&client, &before);
+    let seen = session.and_then(|(client, before)| report(&client, &before));
+    if options.verify && status.success() {
+        return Ok(match seen {
+            None => ExitCode::from(exit::NOT_RUNNING),
+            Some(Difference { differed: 0, .. }) => ExitCode::SUCCESS,
+            Some(_) => ExitCode::from(exit::DIFFERED),
+        });
     }
     Ok(end_like(status))
 }
@@ -58,21 +67,27 @@ fn prepare(command: &mut Command) -> Option<(Client, Stats)> {
     session.inspect_err(|error| show::warning(format_args!("building without the cache: {error}"))).ok()
 }
 
-fn report(client: &Client, before: &Stats) {
-    match client.get_json::<Stats>("/v1/stats") {
-        Ok(after) => match Difference::between(before, &after) {
-            Some(difference) => {
-                show::note(summary(&difference));
-                difference.troubles.iter().for_each(|trouble| show::warning(show::trouble(trouble)));
-            }
-            None => show::note("kached was restarted or set to zero meanwhile: no counts"),
-        },
-        Err(error) => show::warning(format_args!("no counts: {error}")),
+/// Says what the cache did, and tells it; `None` if nobody knows.
+fn report(client: &Client, before: &Stats) -> Option<Difference> {
+    let after = client.get_json::<Stats>("/v1/stats").inspect_err(|error| show::warning(format_args!("no counts: {error}"))).ok()?;
+    let difference = Difference::between(before, &after);
+    match &difference {
+        Some(difference) => {
+            show::note(summary(difference));
+            difference.troubles.iter().for_each(|trouble| show::warning(show::trouble(trouble)));
+        }
+        None => show::note("kached was restarted or set to zero meanwhile: no counts"),
     }
+    if difference.as_ref().is_some_and(|difference| difference.differed > 0)
+        && let Some(trouble) = after.verify.trouble()
+    {
+        show::warning(trouble);
+    }
+    difference
 }
 
 fn summary(difference: &Difference) -> String {
-    let Difference { units, hits, misses, bypasses, failed, saved_secs, troubles: _ } = *difference;
+    let Difference { units, hits, misses, bypasses, failed, saved_secs, verified, differed, troubles: _ } = *difference;
     let mut parts = vec![
         show::count(units, "unit", "units"),
         show::count(hits, "hit", "hits"),
@@ -81,6 +96,9 @@ fn summary(difference: &Difference) -> String {
     ];
     if failed > 0 {
         parts.push(format!("{failed} failed"));
+    }
+    if verified > 0 {
+        parts.push(format!("{verified} verified ({differed} differed)"));
     }
     format!("{}; {saved_secs:.1} s of compiling saved", parts.join(", "))
 }
@@ -150,7 +168,17 @@ mod tests {
     fn the_summary_is_one_line_with_the_five_figures() {
         let none = Difference::default();
         assert_eq!(summary(&none), "0 units, 0 hits, 0 misses, 0 bypasses; 0.0 s of compiling saved");
-        let some = Difference { units: 10, hits: 7, misses: 1, bypasses: 1, failed: 1, saved_secs: 12.34, troubles: Vec::new() };
+        let some = Difference {
+            units: 10,
+            hits: 7,
+            misses: 1,
+            bypasses: 1,
+            failed: 1,
+            saved_secs: 12.34,
+            verified: 0,
+            differed: 0,
+            troubles: Vec::new(),
+        };
         assert_eq!(summary(&some), "10 units, 7 hits, 1 miss, 1 bypass, 1 failed; 12.3 s of compiling saved");
     }
 }

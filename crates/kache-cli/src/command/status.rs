@@ -28,6 +28,9 @@ pub(crate) struct Status {
     /// Keys whose values count from the next start on.
     #[serde(default)]
     pub(crate) restart_to_apply: Vec<String>,
+    /// Files in target directories that somebody has written into.
+    #[serde(default)]
+    pub(crate) damaged_libraries: Vec<String>,
     /// Older daemons don't say.
     #[serde(default)]
     pub(crate) bucket: Option<Bucket>,
@@ -76,8 +79,19 @@ fn bucket_lines(bucket: &Bucket) -> Vec<String> {
 }
 
 fn text(status: &Status, stats: &Stats, mut own_unknown: Vec<String>) -> String {
-    let Status { version, pid, uptime_secs, socket, cache_dir, unknown_variables, notices, activated: _, restart_to_apply: _, bucket } =
-        status;
+    let Status {
+        version,
+        pid,
+        uptime_secs,
+        socket,
+        cache_dir,
+        unknown_variables,
+        notices,
+        activated: _,
+        restart_to_apply: _,
+        damaged_libraries,
+        bucket,
+    } = status;
     let mut out = format!("{BOLD}kached {version}{BOLD:#}, pid {pid}, up {}\n", show::duration(*uptime_secs));
     let store = stats.store;
     let fill = match store.max_bytes {
@@ -93,6 +107,8 @@ fn text(status: &Status, stats: &Stats, mut own_unknown: Vec<String>) -> String 
     add_all(&mut out, "unknown", unknown_variables);
     add_all(&mut out, "unknown", &own_unknown);
     add_all(&mut out, "notice", notices);
+    add_all(&mut out, "damaged", damaged_libraries);
+    add_all(&mut out, "verified", &stats.verify.trouble().into_iter().collect::<Vec<_>>());
     add_all(&mut out, "notice", &outdated::sentences(status));
     add_all(&mut out, "trouble", &stats.troubles.iter().map(show::trouble).collect::<Vec<_>>());
     out

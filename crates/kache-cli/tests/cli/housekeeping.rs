@@ -196,6 +196,7 @@ cache.dir       \"CACHE\"  KACHE_CACHE_DIR
 cache.max_size  \"1 GiB\"  DIR/k.toml
 cache.salt      (set)  DIR/k.toml
 cache.remap     true  default
+cache.links     \"auto\"  default
 cache.base_dirs  []  default";
     let said = run(&["config", "show"]);
     let squeezed: Vec<String> = said

@@ -11,17 +11,18 @@ const BYTES: &[u8] = b"the right bytes";
 /// A change of a file.
 type Harm = fn(&Path);
 
-const NOTICED: [(&str, Harm); 4] = [
+const NOTICED: [(&str, Harm); 5] = [
     ("truncated", |path| File::options().write(true).open(path).unwrap().set_len(3).unwrap()),
     ("deleted", |path| fs::remove_file(path).unwrap()),
     ("flipped", |path| rewrite(path, b"the right bytfs")),
+    ("forged", forge),
     ("replaced", |path| {
         fs::remove_file(path).unwrap();
         fs::write(path, "other").unwrap();
     }),
 ];
 
-/// Same length, same mtime: nothing that a stat shows.
+/// Same length, same mtime; only the ctime shows that somebody was there.
 fn forge(path: &Path) {
     let before = mtime(path);
     rewrite(path, b"the wrong bytes");
@@ -66,7 +67,7 @@ fn damaged_blob_is_evicted_and_can_be_stored_again() {
 
 #[test]
 fn storing_a_blob_again_heals_it_for_all_artifacts() {
-    for (harm_name, harm) in NOTICED {
+    for (harm_name, harm) in NOTICED.into_iter().filter(|(name, _)| *name != "forged") {
         let dir = tempfile::tempdir().unwrap();
         let store = open(&dir.path().join("s"));
         publish(&store, "a", &[BYTES]);
@@ -104,6 +105,43 @@ fn writing_within_the_clocks_tick_is_noticed_after_a_capture_by_link() {
     assert!(matches!(placed, Err(PlaceError::Damaged { .. })), "{placed:?}");
 }
 
+/// As `strip` with `-p` does, or `touch -r` after something else.
+#[test]
+fn a_write_through_any_link_that_puts_the_mtime_back_is_noticed_and_the_stores_own_links_are_not_taken_for_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir.path().join("s"));
+    let made = dir.path().join("made");
+    fs::write(&made, BYTES).unwrap();
+    set_mtime(&made, mtime(&made) - std::time::Duration::from_secs(9));
+    publish_file(&store, "a", &made, Capture::Link);
+    let dests = ["1", "2", "3"].map(|name| dir.path().join(name));
+    for dest in dests.iter().chain(&dests) {
+        place(&store, "a", dest, Placement::Share).unwrap();
+    }
+    place(&store, "a", &dir.path().join("own"), Placement::Own).unwrap();
+    assert_eq!(store.usage().rehashed_blobs, 0, "links of the store's own");
+    drop(store);
+    let store = open(&dir.path().join("s"));
+    let stamp = |path: &Path| kache_store::stamp(path).unwrap();
+    let digest = kache_model::Digest::of(BYTES);
+    assert!(store.vouches(&digest, &stamp(&dests[1])));
+    // Somebody removes a link: paid for once.
+    fs::remove_file(&dests[0]).unwrap();
+    assert!(!store.vouches(&digest, &stamp(&dests[1])));
+    for dest in &dests {
+        place(&store, "a", dest, Placement::Share).unwrap();
+    }
+    assert_eq!(store.usage().rehashed_blobs, 1);
+    fs::remove_file(&dests[0]).unwrap();
+    store.confirm(&digest, &stamp(&dests[1]));
+    assert!(store.vouches(&digest, &stamp(&dests[1])), "who has read it by another name says so");
+    forge(&dests[2]);
+    assert!(!store.vouches(&digest, &stamp(&dests[1])));
+    let placed = place(&store, "a", &dests[0], Placement::Share);
+    assert!(matches!(placed, Err(PlaceError::Damaged { .. })), "{placed:?}");
+    assert!(!store.contains(&key("a")));
+}
+
 #[test]
 fn touched_blob_with_the_right_bytes_is_believed_again() {
     let dir = tempfile::tempdir().unwrap();
@@ -112,9 +150,9 @@ fn touched_blob_with_the_right_bytes_is_believed_again() {
     let blob = blob_path(&dir.path().join("s"), BYTES);
     set_mtime(&blob, mtime(&blob) - std::time::Duration::from_secs(9));
     place(&store, "a", &dir.path().join("dest"), Placement::Own).unwrap();
-    // Forging goes unnoticed now, which shows that the record was refreshed and no hash is taken again.
-    forge(&blob);
+    assert_eq!(store.usage().rehashed_blobs, 1);
     place(&store, "a", &dir.path().join("dest"), Placement::Own).unwrap();
+    assert_eq!(store.usage().rehashed_blobs, 1, "the record was refreshed");
 }
 
 #[test]
@@ -148,8 +186,9 @@ fn after_an_unclean_stop_blobs_are_hashed_before_their_first_use() {
     place(&again, "good", &dir.path().join("dest"), Placement::Share).unwrap();
     // After a clean stop they are believed.
     drop(store);
-    forge(&blob_path(&dir.path().join("s"), BYTES));
-    place(&open(&dir.path().join("s")), "a", &dir.path().join("dest"), Placement::Share).unwrap();
+    let store = open(&dir.path().join("s"));
+    place(&store, "a", &dir.path().join("dest"), Placement::Share).unwrap();
+    assert_eq!(store.usage().rehashed_blobs, 0);
 }
 
 #[test]

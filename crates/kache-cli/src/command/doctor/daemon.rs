@@ -47,6 +47,19 @@ pub(super) fn look(client: &Client, config: Option<&Config>, dir: &Path, lines: 
     lines.extend(notices.into_iter().map(|notice| Line::warning("kached", notice, "see `kache config check`")));
     let outdated = outdated::program(&status).into_iter().chain(outdated::settings(&status));
     lines.extend(outdated.map(|why| Line::warning("kached", why, outdated::ADVICE)));
+    lines.extend(status.damaged_libraries.iter().map(|path| {
+        let advice =
+            "`cargo clean -p` its package in that target directory; a tool that writes in place wants links = \"never\" in [cache]";
+        Line::problem("libraries", format!("somebody has written into {path} in place"), advice)
+    }));
+    let verified = client.get_json::<Stats>("/v1/stats").ok().and_then(|stats| stats.verify.trouble());
+    lines.extend(verified.map(|trouble| {
+        Line::problem(
+            "verify",
+            trouble,
+            "report it with what `kache why` says of the crate; until then, bypass it: [rules.NAME] bypass = true",
+        )
+    }));
     lines.extend(filesystem(client, dir));
     lines.extend(results(client));
     Some(status)
