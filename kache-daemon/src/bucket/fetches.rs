@@ -135,6 +135,11 @@ impl Fetches {
         if first || joined { Came::Fetched } else { Came::Local }
     }
 
+    /// The object in the bucket, if there is one, is no good.
+    pub(crate) fn is_bad(&self, key: ArtifactKey) {
+        remember(&mut self.bad.lock().unwrap_or_else(PoisonError::into_inner), key, ());
+    }
+
     /// Whether the object in the bucket was seen to be no good: only replacing it mends that.
     pub(crate) fn was_bad(&self, key: &ArtifactKey) -> bool {
         self.bad.lock().unwrap_or_else(PoisonError::into_inner).contains_key(key)
