@@ -129,5 +129,5 @@ fn what_differs_is_replaced_in_the_bucket_too() {
     assert_ne!(second, first);
     let other = member(&server, S3Server::OWNER, &[]);
     other.start();
-    assert_eq!(build(&other, &project.copy_to(other.path("b")), "t1"), second);
+    assert_eq!(build(&other, &project.copy_to(other.path("b")), "new"), second);
 }

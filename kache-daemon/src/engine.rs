@@ -389,6 +389,9 @@ impl Engine {
                 if differences.is_empty() {
                     return None;
                 }
+                if let Some(bucket) = self.bucket() {
+                    bucket.condemn(*held.key());
+                }
                 if let Err(error) = self.store.evict(held.key()) {
                     tracing::warn!(key = %held.key(), %error, "verify: not evicted");
                 }

@@ -155,7 +155,7 @@ impl Fetches {
         if first || joined { Came::Fetched } else { Came::Local }
     }
 
-    /// Notes that the object in the bucket is no good.
+    /// The object in the bucket, if there is one, is no good.
     pub(crate) fn note_bad(&self, key: ArtifactKey) {
         remember(&mut self.bad.lock().unwrap_or_else(PoisonError::into_inner), key, ());
     }

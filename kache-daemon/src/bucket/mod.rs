@@ -297,6 +297,11 @@ impl Bucket {
         self.settings().mode.writes()
     }
 
+    /// What the bucket has under this key isn't what rustc makes: the next upload replaces it.
+    pub(crate) fn condemn(&self, key: ArtifactKey) {
+        self.fetches.note_bad(key);
+    }
+
     /// An artifact that bears the store's mark of a pending upload, and the level that its build asked for.
     pub(crate) fn upload_later(&self, key: ArtifactKey, level: Option<CompressionLevel>) {
         self.uploads.add(key, level);
