@@ -43,8 +43,8 @@ fn text_is_text_and_digests_are_hex() {
 
 #[test]
 fn formats_and_shapes() {
-    refused("\"format\":2", "\"format\":1", ErrorKind::Corrupt);
-    refused("\"format\":2,", "", ErrorKind::Corrupt);
+    refused("\"format\":3", "\"format\":2", ErrorKind::Corrupt);
+    refused("\"format\":3,", "", ErrorKind::Corrupt);
     refused("{\"format\"", "[{\"format\"", ErrorKind::Corrupt);
     refused("\"stdout\":\"out\"", "\"stdout\":[1,2]", ErrorKind::Corrupt);
     refused("\"OUT_DIR\"", "\"NEW_DIR\"", ErrorKind::Corrupt);
