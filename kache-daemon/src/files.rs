@@ -360,8 +360,8 @@ mod tests {
             ("nested/a", false, true),
         ] {
             let path = dir.path().join(name);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             let before = files.tree(dir.path(), Tree::Declared).unwrap();
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, "").unwrap();
             assert_eq!(files.tree(dir.path(), Tree::Declared).unwrap() != before, declared, "{name}");
             assert_eq!(looks_other(Tree::Package), package, "{name}");

@@ -286,6 +286,7 @@ fn settings_are_listed_with_their_origins_and_without_secrets() {
             "cache.max_size = \"10 GiB\" (DIR/user.toml)",
             "cache.salt = \"\" (default)",
             "cache.remap = true (default)",
+            "cache.links = \"auto\" (default)",
             "cache.base_dirs = [\"/home/u/sdk\", \"/opt/x\"] (KACHE_BASE_DIRS)",
             "cache.remote.type = \"s3\" (DIR/user.toml)",
             "cache.remote.bucket = \"team\" (DIR/user.toml)",
@@ -302,7 +303,7 @@ fn settings_are_listed_with_their_origins_and_without_secrets() {
             "KACHE_S3_SECRET_KEY = (set) (KACHE_S3_SECRET_KEY)",
         ]
     );
-    assert_eq!(Setup::new().load(&[]).unwrap().settings().len(), 6, "no remote, nothing of it");
+    assert_eq!(Setup::new().load(&[]).unwrap().settings().len(), 7, "no remote, nothing of it");
 }
 
 #[test]
@@ -325,7 +326,7 @@ fn rules_hold_for_packages_and_crates_and_add_up() {
     assert_eq!((of("other", "o"), of("x", "y")), ((true, "B".into(), "".into(), "s".into()), (false, "B".into(), "".into(), "s".into())));
     let settings = config.settings();
     let shown: Vec<_> =
-        settings[6..].iter().map(|setting| (setting.name.as_str(), setting.value.as_str(), setting.origin.clone())).collect();
+        settings[7..].iter().map(|setting| (setting.name.as_str(), setting.value.as_str(), setting.origin.clone())).collect();
     let (system, user) = (Origin::File(setup.path("system.toml")), Origin::File(setup.path("user.toml")));
     assert_eq!(
         shown,
