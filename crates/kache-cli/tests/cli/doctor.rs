@@ -64,7 +64,7 @@ fn a_place_where_all_is_well_ends_with_zero() {
     assert_eq!(about(&said, "wrapper"), ["ok wrapper DIR/kache-shim (DIR/ws/.cargo/config.toml)"]);
     assert!(about(&said, "links")[0].starts_with("ok links DIR/ws/target gets "), "{said:?}");
     assert_eq!(about(&said, "bucket"), ["ok bucket none: what is built stays on this machine"]);
-    assert_eq!(fake.asked(), ["GET /v1/status", "GET /v1/stats", "POST /v1/sees", "POST /v1/remote/check"]);
+    assert_eq!(fake.asked(), ["GET /v1/status", "POST /v1/sees", "GET /v1/stats", "POST /v1/remote/check"]);
     let left: Vec<_> = fs::read_dir(place.path("cache")).unwrap().chain(fs::read_dir(place.path("ws")).unwrap()).collect();
     assert_eq!(left.len(), 2, "the trial's files are gone: {left:?}");
 

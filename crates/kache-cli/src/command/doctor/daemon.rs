@@ -52,14 +52,6 @@ pub(super) fn look(client: &Client, config: Option<&Config>, dir: &Path, lines: 
             "`cargo clean -p` its package in that target directory; a tool that writes in place wants links = \"never\" in [cache]";
         Line::problem("libraries", format!("somebody has written into {path} in place"), advice)
     }));
-    let verified = client.get_json::<Stats>("/v1/stats").ok().and_then(|stats| stats.verify.trouble());
-    lines.extend(verified.map(|trouble| {
-        Line::problem(
-            "verify",
-            trouble,
-            "report it with what `kache why` says of the crate; until then, bypass it: [rules.NAME] bypass = true",
-        )
-    }));
     lines.extend(filesystem(client, dir));
     lines.extend(results(client));
     Some(status)
@@ -89,5 +81,8 @@ fn filesystem(client: &Client, dir: &Path) -> Option<Line> {
 /// What became of the builds' results, if it must not go unnoticed.
 fn results(client: &Client) -> Vec<Line> {
     let Ok(stats) = client.get_json::<Stats>("/v1/stats") else { return Vec::new() };
-    stats.troubles.into_iter().map(|trouble| Line::warning("results", trouble.text, trouble.advice)).collect()
+    let advice = "report it with what `kache why` says of the crate; until then, bypass it: [rules.NAME] bypass = true";
+    let differed = stats.verify.trouble().map(|text| Line::problem("verify", text, advice));
+    let troubles = stats.troubles.into_iter().map(|trouble| Line::warning("results", trouble.text, trouble.advice));
+    differed.into_iter().chain(troubles).collect()
 }
