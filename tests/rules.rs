@@ -19,17 +19,18 @@ fn silent(directory: PathBuf) -> Project {
     )
 }
 
+/// It puts the names of variables together, so that nothing but a rule makes them count.
 const MACRO: &str = r#"
 use proc_macro::TokenStream;
 
 #[proc_macro]
 pub fn seen(_: TokenStream) -> TokenStream {
-    let mut text = std::env::var("WORD").unwrap_or_default();
+    let mut text = std::env::var("W.RD".replace('.', "O")).unwrap_or_default();
     let mut files: Vec<_> = std::fs::read_dir("data").unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     for file in files.iter().filter(|file| file.extension().is_some_and(|end| end == "txt")) {
         let own = std::fs::read_to_string(file).unwrap();
-        if std::env::var_os("REWRITE").is_some() {
+        if std::env::var_os("REWR.TE".replace('.', "I")).is_some() {
             std::fs::write(file, &own).unwrap();
         }
         text += &own;
