@@ -1,4 +1,4 @@
-//! What comes with newer toolchains, tried with the one at hand: the build-dir layout that is Cargo's default since 1.100, freshness by checksums.
+//! What comes with newer toolchains, tried with the one at hand: the build-dir layout that is Cargo's default since 1.100.
 //!
 //! `KACHE_TEST_TOOLCHAIN` names another toolchain (or a directory of programs) to run any of these tests with; `.ci/run` does so with a nightly.
 

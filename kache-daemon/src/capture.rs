@@ -133,7 +133,7 @@ impl Engine {
             return Err(NotStored::AmbiguousWords);
         }
         if question.compile.gathers()
-            && let Some(path) = self.outputs.written_to(&self.store, &self.files, &question.extern_dirs())
+            && let Some(path) = self.outputs.written_to(&self.store, &self.files, &question.library_dirs())
         {
             return Err(NotStored::DamagedLibrary(path));
         }

@@ -179,10 +179,10 @@ impl Question {
         self.call.request.cwd.join(path)
     }
 
-    /// Directories of the libraries that it names.
-    pub(crate) fn extern_dirs(&self) -> BTreeSet<PathBuf> {
-        let paths = self.compile.externs.iter().filter_map(|item| item.path.as_deref());
-        paths.filter_map(|path| Some(self.absolute(path).parent()?.to_owned())).collect()
+    /// Directories of the libraries that it names or that these need: in newer layouts each has one of its own.
+    pub(crate) fn library_dirs(&self) -> BTreeSet<PathBuf> {
+        let named = self.compile.externs.iter().filter_map(|item| Some(self.absolute(item.path.as_deref()?).parent()?.to_owned()));
+        named.chain(self.compile.dependency_dirs()).collect()
     }
 
     /// Where the outputs go.
