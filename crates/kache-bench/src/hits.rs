@@ -1,7 +1,8 @@
 //! Hits that move no bytes, timed inside the daemon: from 1 and from 64 clients.
 //!
 //! The unit is a `check` of a small program: its only output is an empty `.rmeta`. Clients are this process's threads, which speak the
-//! shim's protocol over sockets of their own, one connection per question as the shim does.
+//! shim's protocol over sockets of their own, one connection per question as the shim does. Each has a target directory of its own: who has the same
+//! outputs waits for the one before.
 
 use crate::daemon::Daemon;
 use crate::sample::Samples;
@@ -24,10 +25,11 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, bin_dir: &Path, scratch: &Path) -> anyhow::Result<()> {
     let daemon = Daemon::start(bin_dir, &scratch.join("hits"))?;
     let request = recorded(&daemon, bin_dir, scratch)?;
-    let bytes = Message::Request(request).encode()?;
-    for clients in [1, 8, 64, 1, 8, 64] {
+    let requests: Vec<Vec<u8>> = (0..MOST_CLIENTS).map(|client| elsewhere(&request, client)).collect::<Result<_, _>>()?;
+    ask_all(&daemon, &requests, 1)?;
+    for clients in [1, 8, MOST_CLIENTS, 1, 8, MOST_CLIENTS] {
         daemon.zero()?;
-        let client_side = ask_all(&daemon, &bytes, clients, args.questions)?;
+        let client_side = ask_all(&daemon, &requests[..clients], args.questions)?;
         let stats = daemon.stats()?;
         ensure!(stats["outcomes"]["local_hit"].as_u64() == Some((clients * args.questions) as u64), "not all were hits: {stats}");
         let hit = &stats["latency_us"]["hit"];
@@ -40,6 +42,17 @@ pub(crate) fn run(args: &Args, bin_dir: &Path, scratch: &Path) -> anyhow::Result
         );
     }
     Ok(())
+}
+
+const MOST_CLIENTS: usize = 64;
+
+/// The request with a target directory of the client's own.
+fn elsewhere(request: &Request, client: usize) -> anyhow::Result<Vec<u8>> {
+    let out_dir = request.cwd.join(format!("target{client}/debug/deps"));
+    std::fs::create_dir_all(&out_dir)?;
+    let mut request = request.clone();
+    *request.argv.last_mut().context("an output directory")? = out_dir.into();
+    Ok(Message::Request(request).encode()?)
 }
 
 /// Compiles the unit once through the shim, so that it is stored, and makes the request that the shim made.
@@ -97,10 +110,11 @@ fn recorded(daemon: &Daemon, bin_dir: &Path, scratch: &Path) -> anyhow::Result<R
     })
 }
 
-fn ask_all(daemon: &Daemon, request: &[u8], clients: usize, questions: usize) -> anyhow::Result<Samples> {
+/// Has each client ask its own request so many times.
+fn ask_all(daemon: &Daemon, requests: &[Vec<u8>], questions: usize) -> anyhow::Result<Samples> {
     let results: Vec<anyhow::Result<Vec<f64>>> = std::thread::scope(|scope| {
-        let threads: Vec<_> =
-            (0..clients).map(|_| scope.spawn(|| (0..questions).map(|_| ask(daemon.socket(), request)).collect())).collect();
+        let ask_one = |request: &Vec<u8>| (0..questions).map(|_| ask(daemon.socket(), request)).collect();
+        let threads: Vec<_> = requests.iter().map(|request| scope.spawn(move || ask_one(request))).collect();
         threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| bail!("a client panicked"))).collect()
     });
     let mut samples = Samples::default();
