@@ -6,7 +6,7 @@
 //! Promises:
 //! - A cache in trouble is a plain rustc: daemon absent, refused, of another version, hung, dead in mid-answer, or talking nonsense.
 //! - Not a byte of its own goes to stdout or stderr, not even when rustc can't be started: Cargo stores and replays them.
-//! - A C compiler or another [tool](crate::tool) is run at once: the daemon has nothing to say about it.
+//! - A C compiler or another [tool] is run at once: the daemon has nothing to say about it.
 //! - What rustc would have inherited it inherits: directory, umask, limits, jobserver, standard input read or not; nothing of ours.
 //!
 //! The shim's front (`kache-shim/front`) does the first half of this without libc; both are held to one test table.
