@@ -203,7 +203,7 @@ fn a_path_in_a_variable_of_a_build_script_is_no_locator_where_a_dependencys_macr
         ("build.rs", SCRIPT.to_owned()),
         (
             "src/main.rs",
-            "include!(concat!(env!(\"GEN_DIR\"), \"/g.rs\"));\nfn main() { println!(\"{} {}\", G, dep::len!()); }\n".to_owned(),
+            "include!(concat!(env!(\"GEN_DIR\"), \"/g.rs\"));\nconst LEN: usize = dep::len!();\nfn main() { println!(\"{} {}\", G, LEN); }\n".to_owned(),
         ),
         ("dep/Cargo.toml", samples::package("dep", "")),
         ("dep/src/lib.rs", "#[macro_export]\nmacro_rules! len { () => { env!(\"GEN_DIR\").len() } }\n".to_owned()),
